@@ -17,8 +17,23 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, aio, blocking, fake, keys, mcp, models, providers, session, telemetry, testing, web
+    from allm import (
+        adapters,
+        aio,
+        blocking,
+        fake,
+        keys,
+        mcp,
+        models,
+        providers,
+        render,
+        session,
+        telemetry,
+        testing,
+        web,
+    )
     from allm.data.audio import Audio
+    from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
         DocumentPart,
@@ -64,6 +79,7 @@ if TYPE_CHECKING:
         AdapterEvent,
         AskUserRequested,
         ChatCompleted,
+        CitationAdded,
         Event,
         Failed,
         ImageCompleted,
@@ -178,6 +194,8 @@ __all__ = [
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
+    "Citation",
+    "CitationAdded",
     "Classification",
     "Document",
     "DocumentPart",
@@ -260,6 +278,7 @@ __all__ = [
     "SessionReason",
     "SessionStatus",
     "SourceKind",
+    "SourcePlace",
     "Speech",
     "SpeechOptions",
     "SpeechRequest",
@@ -338,6 +357,7 @@ __all__ = [
     "models",
     "moderate",
     "providers",
+    "render",
     "request",
     "rerank",
     "session",

@@ -6,14 +6,15 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "fake", "keys", "mcp", "models", "providers", "session", "telemetry"),
-        *("testing", "web"),
+        *("adapters", "aio", "blocking", "fake", "keys", "mcp", "models", "providers", "render", "session"),
+        *("telemetry", "testing", "web"),
     }
 )
 """Public names that are modules."""
 
 _NAMES = {
     "data.audio": "Audio",
+    "data.citation": "Citation SourcePlace",
     "data.content": ("AudioPart DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"),
     "data.document": "Document Video",
     "data.embedding": (
@@ -25,9 +26,9 @@ _NAMES = {
         "UnwrapError UnwrapReason ValidationError"
     ),
     "data.events": (
-        "AdapterEvent AskUserRequested ChatCompleted Event Failed ImageCompleted MessageCompleted MessagesAdded "
-        "MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted ReasoningDelta "
-        "StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
+        "AdapterEvent AskUserRequested ChatCompleted CitationAdded Event Failed ImageCompleted MessageCompleted "
+        "MessagesAdded MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted "
+        "ReasoningDelta StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
         "ToolExecutionCompleted ToolExecutionStarted ToolHalted ToolProgress ToolResultEncoded UsageReported"
     ),
     "data.file_ref": "FileRef",

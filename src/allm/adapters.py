@@ -53,6 +53,7 @@ Encoding conversations and media:
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
     `transcription_part` (with `as_number`) reads a segment or a word of a transcript, and `speaker_turns` makes
     segments of words that have speakers. `rerank_results` reads a ranking of documents.
+    `code_spans` tells where a text in Markdown has code.
 """
 
 from __future__ import annotations
@@ -170,6 +171,7 @@ from allm.runtime.http_adapter import (
 if TYPE_CHECKING:
     from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
     from allm.data.embedding_check import text_size as text_size
+    from allm.data.markdown_code import code_spans as code_spans
     from allm.data.sent_media import (
         document_note as document_note,
         document_text as document_text,
@@ -267,6 +269,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "call_user",
     "classify_error",
+    "code_spans",
     "document_note",
     "document_text",
     "dumps",
@@ -348,6 +351,7 @@ _LATER = {
     "http.json_call": ("JsonResponse", "post_json"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
+    "data.markdown_code": ("code_spans",),
     "runtime.generated": ("image_of_base64", "image_of_url"),
     "runtime.rankings": ("rerank_results",),
     "runtime.spoken": ("one_piece", "open_audio"),

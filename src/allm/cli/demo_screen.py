@@ -73,7 +73,7 @@ class Screen:
                 pass  # already on the screen, or in the summary
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not in the script
-            case allm.MessageCompleted() | allm.Failed():
+            case allm.CitationAdded() | allm.MessageCompleted() | allm.Failed():
                 pass  # `ended` shows how the scene ended
             case _:
                 assert_never(event)

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import attrs
 
 from allm.data.attrs_classes import frozen
+from allm.data.citation import Citation
 from allm.data.content import (
     HOLDS,
     MEDIA_TYPES,
@@ -114,6 +115,13 @@ class Message(_Checked):
         if isinstance(self.content, str):
             return ()
         return tuple(part for part in self.content if isinstance(part, ReasoningPart))
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The citations of all text parts, in order; the place of each is in the text of its own part."""
+        if isinstance(self.content, str):
+            return ()
+        return tuple(citation for part in self.content if isinstance(part, TextPart) for citation in part.citations)
 
     @property
     def images(self) -> tuple[ImagePart, ...]:

@@ -8,8 +8,9 @@ from typing import Any, final
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import ReasoningPart, TextPart, ToolCall
+from allm.data.citation import Citation
 from allm.data.events import (
+    CitationAdded,
     ImageCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -20,6 +21,7 @@ from allm.data.events import (
     ToolCallStarted,
 )
 from allm.data.json.text import dumps
+from allm.web.completed import reasoning_part, text_part, tool_call
 from allm.web.opaque import opaque_of
 from allm.web.shown import media_url
 
@@ -45,6 +47,7 @@ class AgUiParts:
     _is_text_open: bool = attrs.field(default=False, init=False)
     _texts: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # deltas of each block
     _text_opaque: dict[str, Any] = attrs.field(factory=dict, init=False)
+    _cited: dict[str, list[Citation]] = attrs.field(factory=dict, init=False)  # of texts that are not complete
     _reasonings: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # those that are open
     _calls: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # those that are open
 
@@ -70,8 +73,13 @@ class AgUiParts:
         if event.text.startswith(seen):
             self._texts[event.id].append(event.text[len(seen) :])
             yield from self._more_text(event.text[len(seen) :])
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
+        part = text_part(event, self._cited.pop(event.id, ()))
         self._text_opaque = opaque_of(part)
+
+    def _citation(self, event: CitationAdded) -> Iterator[Chunk]:
+        """The protocol has no event for it: it only goes back with the text."""
+        self._cited.setdefault(event.id, []).append(event.citation)
+        return iter(())
 
     def _reasoning_delta(self, event: ReasoningDelta) -> Iterator[Chunk]:
         if event.delta:
@@ -89,16 +97,7 @@ class AgUiParts:
             yield {"type": "REASONING_MESSAGE_START", "messageId": message_id, "role": "reasoning", **answer}
 
     def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
-        part = ReasoningPart(
-            event.text,
-            provider=event.provider,
-            id=event.item_id,
-            signature=event.signature,
-            encrypted_content=event.encrypted_content,
-            metadata=event.metadata,
-            made_at=event.made_at,
-        )
-        opaque = opaque_of(part)
+        opaque = opaque_of(reasoning_part(event))
         if event.id not in self._reasonings and not (event.text or opaque):
             return
         yield from self._begin_reasoning(event.id)
@@ -168,10 +167,7 @@ class AgUiParts:
         seen = "".join(self._calls[event.id])
         if raw.startswith(seen):
             yield from self._call_delta(ToolCallDelta(event.id, raw[len(seen) :]))
-        call = ToolCall(
-            event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
-        )
-        if opaque := opaque_of(call):
+        if opaque := opaque_of(tool_call(event)):
             yield _encrypted("tool-call", self.shown_ids[event.id], opaque)
         del self._calls[event.id]
         yield {"type": "TOOL_CALL_END", "toolCallId": self.shown_ids[event.id]}
@@ -190,6 +186,7 @@ def _encrypted(subtype: str, entity_id: str, opaque: Mapping[str, Any]) -> Chunk
 PARTS: dict[type, Callable[[AgUiParts, Any], Iterator[Chunk]]] = {
     TextDelta: AgUiParts._delta,
     TextCompleted: AgUiParts._text,
+    CitationAdded: AgUiParts._citation,
     ReasoningDelta: AgUiParts._reasoning_delta,
     ReasoningCompleted: AgUiParts._reasoning,
     ToolCallStarted: AgUiParts._call_started,

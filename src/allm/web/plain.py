@@ -16,6 +16,7 @@ from allm.data.errors import ValidationError
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
+    CitationAdded,
     Failed,
     ImageCompleted,
     MessageCompleted,
@@ -128,14 +129,18 @@ class PlainText(Format):
         return str(chunk).encode("utf-8", "replace")
 
 
+_OF_TOOLS = ("result", "payload")
+
+
 def _document(event: Any) -> str:
-    """An event as `to_json` writes it; the result of a tool that JSON cannot hold is described."""
+    """An event as `to_json` writes it; what a tool made of its own that JSON cannot hold is described."""
     try:
         return to_json(event)
     except ValidationError:
-        if not hasattr(event, "result"):
+        described = {name: json_data(getattr(event, name)) for name in _OF_TOOLS if hasattr(event, name)}
+        if not described:
             raise
-        return to_json(attrs.evolve(event, result=json_data(event.result)))
+        return to_json(attrs.evolve(event, **described))
 
 
 def _started(event: MessageStarted) -> dict[str, Any]:
@@ -148,6 +153,11 @@ def _delta(event: TextDelta | ReasoningDelta) -> dict[str, Any]:
 
 def _text(event: TextCompleted | ReasoningCompleted) -> dict[str, Any]:
     return {"id": event.id, "text": event.text}
+
+
+def _citation(event: CitationAdded) -> dict[str, Any]:
+    citation = event.citation
+    return {"id": event.id, **{name: getattr(citation, name) for name in ("start", "end", "title", "url", "quote")}}
 
 
 def _call(event: ToolCallStarted | ToolCallCompleted) -> dict[str, Any]:
@@ -225,6 +235,7 @@ _SHOWN: dict[type, Callable[[Any], dict[str, Any]]] = {
     MessageStarted: _started,
     TextDelta: _delta,
     TextCompleted: _text,
+    CitationAdded: _citation,
     ReasoningDelta: _delta,
     ReasoningCompleted: _text,
     ToolCallStarted: _call,

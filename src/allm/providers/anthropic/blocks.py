@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.adapters import Pieces, as_list, as_object, as_text, parse_arguments
+from allm.adapters import Pieces, as_list, as_object, as_objects, as_text, parse_arguments, whole_text
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -27,10 +28,11 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.providers.anthropic.citations import citation_of
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 from allm.providers.anthropic.usual_events import Input, Text, Thought
 
-__all__ = ["Block", "open_block"]
+__all__ = ["Block", "cited", "open_block"]
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
@@ -56,7 +58,7 @@ class Block(Protocol):
         """
         ...
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         """The block is complete."""
         ...
 
@@ -73,6 +75,11 @@ def open_block(data: dict[str, Any], number: int, call_id: str) -> Block:
     if kind == "tool_use":
         return _Call(call_id, data)
     return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
+
+
+def cited(block: Block) -> list[AdapterEvent]:
+    """The citations that have come for a block which is cut off."""
+    return block.cite() if isinstance(block, _Text) else []
 
 
 def _rest(data: Mapping[str, Any], *known: str) -> dict[str, Any]:
@@ -97,7 +104,7 @@ class _Text:
             return self._add(delta.get("text"))
         if delta.get("type") == "citations_delta":
             self.citations.append(delta.get("citation"))
-        return []  # there is no event for citations
+        return []  # whose place is known when the block is
 
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
         if kind is not Text:
@@ -105,9 +112,15 @@ class _Text:
         self.pieces.extend(texts)
         return TextDelta
 
-    def stop(self) -> AdapterEvent:
-        kept = {**self.data, "citations": self.citations or None}
-        return TextCompleted(self.id, self.pieces.text(), metadata=_rest(kept, "type", "text"))
+    def cite(self) -> list[AdapterEvent]:
+        """The citations of the text so far."""
+        length = len(whole_text(self.pieces.text()))
+        return [CitationAdded(self.id, citation_of(data, length)) for data in as_objects(self.citations)]
+
+    def stop(self) -> list[AdapterEvent]:
+        kept = _rest(self.data, "type", "text", "citations")
+        cited = self.cite() if self.citations else ()
+        return [*cited, TextCompleted(self.id, self.pieces.text(), metadata=kept)]
 
     def _add(self, text: Any) -> list[AdapterEvent]:
         if as_text(text) is None:
@@ -141,9 +154,9 @@ class _Thinking:
         self.pieces.extend(texts)
         return ReasoningDelta
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         # An empty signature is one as well: servers that do not sign want their thinking back all the same.
-        return ReasoningCompleted(self.id, self.pieces.text(), provider=PROVIDER, signature=self.signature or "")
+        return [ReasoningCompleted(self.id, self.pieces.text(), provider=PROVIDER, signature=self.signature or "")]
 
     def _add(self, text: Any) -> list[AdapterEvent]:
         if as_text(text) is None:
@@ -169,9 +182,9 @@ class _Redacted:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:  # noqa: ARG002
         return None
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         data = as_text(self.data.get("data")) or ""
-        return ReasoningCompleted(self.id, "", provider=PROVIDER, encrypted_content=data)
+        return [ReasoningCompleted(self.id, "", provider=PROVIDER, encrypted_content=data)]
 
 
 @attrs.define(eq=False)
@@ -236,13 +249,13 @@ class _Call:
         self.input.pieces.extend(texts)
         return ToolCallDelta
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         raw: str | None = self.input.text
         arguments = parse_arguments(self.input.text)
         if not raw and self.data.get("input"):
             arguments, raw = self.input.whole()
         kept = _rest(self.data, "type", "id", "name", "input")
-        return ToolCallCompleted(self.id, self.name, arguments, raw, metadata=kept)
+        return [ToolCallCompleted(self.id, self.name, arguments, raw, metadata=kept)]
 
 
 @attrs.define(eq=False)
@@ -270,12 +283,12 @@ class _Opaque:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:  # noqa: ARG002
         return None
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         text = self.input.text
         if text:
             arguments = parse_arguments(text)
             self.data["input"] = {INVALID_JSON: text} if arguments is None else arguments
-        return ProviderPartCompleted(self.id, ProviderPart(PROVIDER, self.data))
+        return [ProviderPartCompleted(self.id, ProviderPart(PROVIDER, self.data))]
 
 
 _KINDS: dict[str, Callable[[str, dict[str, Any]], Block]] = {

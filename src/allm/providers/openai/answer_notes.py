@@ -39,13 +39,16 @@ import attrs
 from allm.adapters import as_count, as_object, as_objects, as_text, image_of_url
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import AdapterEvent, ImageCompleted, ProviderPartCompleted, TextDelta
-from allm.data.response import Usage
+from allm.data.response import FinishReason, Usage
 
 __all__ = [
     "CHOICE",
     "CHUNK",
+    "FINISH",
     "KINDS",
+    "LISTS",
     "MESSAGE",
+    "NO_WORD",
     "PLAIN_COUNTS",
     "Media",
     "chat_usage",
@@ -128,6 +131,10 @@ MESSAGE = frozenset(
     }
 )
 """Fields of a message that say something of the answer, and do not go back with it."""
+
+
+LISTS = frozenset({"citations", "search_results"})
+"""Fields of an answer with a list of its sources."""
 
 
 def take_notes(notes: dict[str, Any], source: Mapping[str, Any], names: Iterable[str]) -> None:
@@ -286,3 +293,15 @@ def _dollars(value: Any) -> Decimal | None:
     except ArithmeticError:
         return None
     return amount if math.isfinite(amount) and amount >= 0 else None
+
+
+FINISH: dict[str | None, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+"""OpenAI's own words (https://platform.openai.com/docs/api-reference/chat/object)."""
+NO_WORD = frozenset({"null", "none", "None"})
+"""What servers write where there is no finish reason yet."""

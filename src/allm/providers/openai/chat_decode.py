@@ -11,7 +11,7 @@ often no `[DONE]` follows; a report may share its chunk with text and usage. Per
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -19,7 +19,6 @@ from allm.adapters import (
     Run,
     StreamDecoder,
     as_count,
-    as_list,
     as_object,
     as_objects,
     as_text,
@@ -36,30 +35,33 @@ from allm.data.events import (
     TextCompleted,
     TextDelta,
     ToolCallCompleted,
-    ToolCallDelta,
 )
 from allm.data.response import FinishReason
-from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, chat_usage, take_notes
+from allm.providers.openai.answer_notes import (
+    CHOICE,
+    CHUNK,
+    FINISH,
+    LISTS,
+    MESSAGE,
+    NO_WORD,
+    Media,
+    chat_usage,
+    take_notes,
+)
 from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, rest_of_message, settled
+from allm.providers.openai.chat_fields import MESSAGE_FIELDS, merge_fields, rest_of_message, settled
 from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
-from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of, texts_of
+from allm.providers.openai.usual_events import TAKE_RUN, ChatShape, Text, chat_reader, chat_shape_of, texts_of
+
+if TYPE_CHECKING:
+    from allm.providers.openai.citations import Annotations
 
 __all__ = ["ChatDecoder"]
 
 _GROQ = frozenset({"usage", "error"})
-_FINISH: dict[str | None, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
-"""OpenAI's own words (https://platform.openai.com/docs/api-reference/chat/object)."""
-_NO_WORD = frozenset({"null", "none", "None"})  # what servers write where there is no finish reason yet
 
 _FINGERPRINT = "system_fingerprint"
 _PLAIN = ChatShape()
@@ -81,17 +83,17 @@ def _said(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _meaning(word: str | None) -> FinishReason:
-    return _FINISH.get(word) or finish_reason_of(word)
-
-
-def _tokens(counts: dict[str, Any]) -> int:
-    return as_count(counts.get("completion_tokens")) or 0
+    return FINISH.get(word) or finish_reason_of(word)
 
 
 def _word(value: Any) -> str | None:
     """A finish reason: a text, or an object that names its type (SGLang)."""
     word = as_text(value) or as_text(as_object(value).get("type"))
-    return None if word in _NO_WORD else word
+    return None if word in NO_WORD else word
+
+
+def _tokens(counts: dict[str, Any]) -> int:
+    return as_count(counts.get("completion_tokens")) or 0
 
 
 @attrs.define(eq=False)
@@ -99,6 +101,7 @@ class ChatDecoder(StreamDecoder):
     """One answer. It has begun with the first chunk that has an id, a model or a choice.
 
     Attributes:
+        annotations: Those of the text.
         sends_done: A stream without `[DONE]` is cut off, whatever came before its end.
     """
 
@@ -110,7 +113,7 @@ class ChatDecoder(StreamDecoder):
     _calls: CallDecoder = attrs.field(factory=CallDecoder, init=False)
     _reasoning: Reasoning = attrs.field(factory=Reasoning, init=False)
     _media: Media = attrs.field(init=False)
-    _annotations: list[Any] = attrs.field(factory=list[Any], init=False)
+    annotations: Annotations | None = attrs.field(default=None, init=False)
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
     _counts: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # the newest
@@ -153,8 +156,10 @@ class ChatDecoder(StreamDecoder):
             del texts[texts.index("") :]
         taken = chunks[: len(texts)]
         beside = read_beside(self._shape, taken) if any(self._shape[1:]) else NOTHING_BESIDE
-        if not taken or beside is None or not _TAKE_RUN[kind](self, texts, deltas):
+        if not taken or beside is None or (kind is not Text and not TAKE_RUN[kind](self, texts, deltas)):
             return 0
+        if kind is Text:
+            self.more(TextDelta, "text-0", texts)
         for notes in beside.notes:
             take_notes(self.notes, notes, notes)
         for fields in beside.fields:
@@ -171,25 +176,6 @@ class ChatDecoder(StreamDecoder):
             return []
         self._shape, self._read = shape, chat_reader(shape)
         return self._read(run.lines, run.size)
-
-    def _run_of_text(self, texts: list[str], _deltas: list[Text]) -> bool:
-        self.more(TextDelta, "text-0", texts)
-        return True
-
-    def _run_of_thinking(self, texts: list[str], deltas: list[Thought]) -> bool:
-        for detail in (detail for delta in deltas[: len(texts)] for detail in delta.reasoning_details or ()):
-            keep_piece(self._reasoning.details, detail)
-        if self._reasoning.field is None:
-            self._reasoning.field = "reasoning_content" if deltas[0].reasoning_content else "reasoning"
-        self.more(ReasoningDelta, "reasoning-0", texts)
-        return True
-
-    def _run_of_arguments(self, texts: list[str], deltas: list[Arguments]) -> bool:
-        call_id = self._calls.more(deltas[0].tool_calls[0].index, texts)
-        if call_id is None:
-            return False
-        self.more(ToolCallDelta, call_id, texts)
-        return True
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: a chunk with a whole message."""
@@ -224,8 +210,9 @@ class ChatDecoder(StreamDecoder):
         self._count_tokens(report, choice)
 
     def on_cut(self) -> None:
-        """The counts that had no report of their own."""
+        """The citations that are left, and the counts that had no report of their own."""
         self._report_counts()
+        self._cite_the_rest()
 
     on_failure = on_cut
 
@@ -323,7 +310,7 @@ class ChatDecoder(StreamDecoder):
             said |= HOLDERS
         if self._calls.begun:
             said |= {"tool_calls", "function_call"}
-        if self._annotations:
+        if self.annotations:
             said.add("annotations")
         return rest_of_message(as_object(message), said, self.message)
 
@@ -354,8 +341,20 @@ class ChatDecoder(StreamDecoder):
         for event in self._calls.decode(value):
             self.add(event)
 
+    def _annotate(self, value: Any) -> None:
+        from allm.providers.openai.citations import annotate  # few answers have sources
+
+        annotate(self, value)
+
+    def _cite_the_rest(self) -> None:
+        if self.annotations is not None or not LISTS.isdisjoint(self.notes):
+            from allm.providers.openai.citations import cite_the_rest
+
+            cite_the_rest(self)
+
     def _complete_blocks(self) -> None:
         """Nothing marks the end of a block: all of them end with the answer."""
+        self._cite_the_rest()
         for event in self._calls.complete() if self._calls.begun else ():
             self.add(event)
         thought = False
@@ -374,26 +373,21 @@ class ChatDecoder(StreamDecoder):
         """The completion of a block with what has to go back with it, or belongs to it."""
         if isinstance(event, ReasoningCompleted):
             return self._reasoning.completed(event, self.provider)
-        if isinstance(event, TextCompleted) and self._annotations and not event.refusal:
-            return attrs.evolve(event, metadata={self.provider: {"annotations": self._annotations}})
+        files = self.annotations.files if self.annotations else None
+        if files and isinstance(event, TextCompleted) and not event.refusal:
+            return attrs.evolve(event, metadata={self.provider: {"annotations": files}})
         if isinstance(event, ToolCallCompleted) and (kept := self._calls.kept(event.id)):
             arguments = None if "type" in kept else event.arguments  # free text
             return attrs.evolve(event, arguments=arguments, metadata={self.provider: kept})
         return event
 
 
-_TAKE_RUN: dict[type, Callable[[ChatDecoder, list[str], Any], bool]] = {
-    Text: ChatDecoder._run_of_text,
-    Thought: ChatDecoder._run_of_thinking,
-    Arguments: ChatDecoder._run_of_arguments,
-}
-
 _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "content": ChatDecoder._content,
     "refusal": ChatDecoder._refusal,
     "tool_calls": ChatDecoder._tool_calls,
     "function_call": lambda decoder, value: decoder._tool_calls([{"function": value}]),  # before there were tools
-    "annotations": lambda decoder, value: decoder._annotations.extend(as_list(value)),
+    "annotations": ChatDecoder._annotate,
     "images": ChatDecoder._images,
     "audio": ChatDecoder._audio,
 }
