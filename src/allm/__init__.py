@@ -141,16 +141,18 @@ if TYPE_CHECKING:
         Speech,
         SpeechRequest,
         Transcription,
-        TranscriptionCompleted,
-        TranscriptionDelta,
-        TranscriptionEvent,
         TranscriptionPart,
         TranscriptionRequest,
-        TranscriptionSegment,
     )
     from allm.data.step_changes import StepChanges, StepChangesDict
     from allm.data.tool import tool_result
     from allm.data.tool_control import AskUser, Halt
+    from allm.data.transcription_events import (
+        TranscriptionCompleted,
+        TranscriptionDelta,
+        TranscriptionEvent,
+        TranscriptionSegment,
+    )
     from allm.data.validation import validate
     from allm.execution.chat import chat, step, stream, stream_step
     from allm.execution.classify import Classification, Question, classify

@@ -20,12 +20,8 @@ __all__ = [
     "Speech",
     "SpeechRequest",
     "Transcription",
-    "TranscriptionCompleted",
-    "TranscriptionDelta",
-    "TranscriptionEvent",
     "TranscriptionPart",
     "TranscriptionRequest",
-    "TranscriptionSegment",
     "speech_problems",
     "transcription_problems",
 ]
@@ -144,31 +140,6 @@ class Transcription:
     request_id: str | None = None
     complete: bool = True
     metadata: dict[str, Any] = mapping_field()
-
-
-@frozen
-class TranscriptionDelta:
-    """More text of a streamed transcription."""
-
-    text: str
-
-
-@frozen
-class TranscriptionSegment:
-    """A whole segment of a streamed transcription, with its times and its speaker where the model tells them."""
-
-    segment: TranscriptionPart
-
-
-@frozen
-class TranscriptionCompleted:
-    """The end of a streamed transcription, with all of it."""
-
-    transcription: Transcription
-
-
-TranscriptionEvent = TranscriptionDelta | TranscriptionSegment | TranscriptionCompleted
-"""What a streamed transcription consists of; `TranscriptionCompleted` is the last."""
 
 
 def speech_problems(request: SpeechRequest) -> list[Problem]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:  # not needed for a chat
     from allm.data.embedding import EmbeddingRequest, EmbeddingResponse  # noqa: F401  in the texts below
     from allm.data.image_request import ImageRequest, ImageResponse  # noqa: F401  in the texts below
     from allm.data.response import Usage
-    from allm.data.speech import SpeechRequest, Transcription, TranscriptionEvent, TranscriptionRequest  # noqa: F401  in texts
+    from allm.data.speech import SpeechRequest, Transcription, TranscriptionRequest  # noqa: F401  in texts
+    from allm.data.transcription_events import TranscriptionEvent
 
 __all__ = [
     "AdapterOptions",

@@ -13,13 +13,11 @@ import attrs
 from allm.data.attrs_classes import define
 from allm.data.audio import Audio
 from allm.data.errors import AdapterError
-from allm.data.speech import (
-    Transcription,
+from allm.data.speech import Transcription, TranscriptionPart, TranscriptionRequest
+from allm.data.transcription_events import (
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionEvent,
-    TranscriptionPart,
-    TranscriptionRequest,
     TranscriptionSegment,
 )
 from allm.execution.services.reading import Reading

@@ -12,13 +12,11 @@ import trio
 
 from allm.adapters import AdapterOptions, SpokenAnswer, StreamedTranscription
 from allm.data.errors import AdapterError, AllmError
-from allm.data.speech import (
-    SpeechRequest,
-    Transcription,
+from allm.data.speech import SpeechRequest, Transcription, TranscriptionRequest
+from allm.data.transcription_events import (
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionEvent,
-    TranscriptionRequest,
     TranscriptionSegment,
 )
 

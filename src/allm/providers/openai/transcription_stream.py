@@ -23,12 +23,11 @@ from allm.adapters import (
     malformed,
 )
 from allm.data.errors import AdapterError
-from allm.data.speech import (
-    Transcription,
+from allm.data.speech import Transcription, TranscriptionPart
+from allm.data.transcription_events import (
     TranscriptionCompleted,
     TranscriptionDelta,
     TranscriptionEvent,
-    TranscriptionPart,
     TranscriptionSegment,
 )
 from allm.providers.openai.transcription import decode_segment, decode_transcription
