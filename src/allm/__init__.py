@@ -136,17 +136,11 @@ if TYPE_CHECKING:
         UserAsked,
     )
     from allm.data.session import Session, SessionConflict, SessionStatus
-    from allm.data.speech import (
-        Granularity,
-        Speech,
-        SpeechRequest,
-        Transcription,
-        TranscriptionPart,
-        TranscriptionRequest,
-    )
+    from allm.data.speech import Granularity, Speech, SpeechRequest, Transcription, TranscriptionRequest
     from allm.data.step_changes import StepChanges, StepChangesDict
     from allm.data.tool import tool_result
     from allm.data.tool_control import AskUser, Halt
+    from allm.data.transcript_parts import TranscriptionPart
     from allm.data.transcription_events import (
         TranscriptionCompleted,
         TranscriptionDelta,

@@ -48,10 +48,11 @@ _NAMES = {
         "ToolFailed UserAsked"
     ),
     "data.session": "Session SessionConflict SessionStatus",
-    "data.speech": "Granularity Speech SpeechRequest Transcription TranscriptionPart TranscriptionRequest",
+    "data.speech": "Granularity Speech SpeechRequest Transcription TranscriptionRequest",
     "data.step_changes": "StepChanges StepChangesDict",
     "data.tool": "tool_result",
     "data.tool_control": "AskUser Halt",
+    "data.transcript_parts": "TranscriptionPart",
     "data.transcription_events": ("TranscriptionCompleted TranscriptionDelta TranscriptionEvent TranscriptionSegment"),
     "data.validation": "validate",
     "execution.chat": "chat step stream stream_step",

@@ -14,13 +14,13 @@ from allm.data.audio import Audio
 from allm.data.media import media_problem
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
 from allm.data.response import Usage
+from allm.data.transcript_parts import TranscriptionPart
 
 __all__ = [
     "Granularity",
     "Speech",
     "SpeechRequest",
     "Transcription",
-    "TranscriptionPart",
     "TranscriptionRequest",
     "speech_problems",
     "transcription_problems",
@@ -100,21 +100,6 @@ class TranscriptionRequest:
     diarize: bool | None = attrs.field(default=None, kw_only=True)
     options: dict[str, Any] = mapping_field()
     metadata: dict[str, Any] = mapping_field()
-
-
-@frozen(kw_only=True)
-class TranscriptionPart:
-    """A segment or a word.
-
-    Attributes:
-        start, end: Seconds from the beginning.
-        speaker: The speaker as the provider calls them (`A`, `0`, `speaker_1`), if the model distinguishes them.
-    """
-
-    text: str
-    start: float | None = None
-    end: float | None = None
-    speaker: str | None = None
 
 
 @frozen(kw_only=True)

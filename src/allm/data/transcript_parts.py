@@ -6,10 +6,25 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from allm.data.attrs_classes import frozen
 from allm.data.json.text import as_text
-from allm.data.speech import TranscriptionPart
 
-__all__ = ["as_number", "speaker_turns", "transcription_part"]
+__all__ = ["TranscriptionPart", "as_number", "speaker_turns", "transcription_part"]
+
+
+@frozen(kw_only=True)
+class TranscriptionPart:
+    """A segment or a word.
+
+    Attributes:
+        start, end: Seconds from the beginning.
+        speaker: The speaker as the provider calls them (`A`, `0`, `speaker_1`), if the model distinguishes them.
+    """
+
+    text: str
+    start: float | None = None
+    end: float | None = None
+    speaker: str | None = None
 
 
 def as_number(value: Any) -> float | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from allm.data.attrs_classes import frozen
-from allm.data.speech import Transcription, TranscriptionPart
+from allm.data.speech import Transcription
+from allm.data.transcript_parts import TranscriptionPart
 
 __all__ = ["TranscriptionCompleted", "TranscriptionDelta", "TranscriptionEvent", "TranscriptionSegment"]
 

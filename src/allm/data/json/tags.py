@@ -65,12 +65,13 @@ from allm.data.results import (
     ToolOutcome,
 )
 from allm.data.session import AnswerEntry, Approval, JoinedEntry, Session, SessionConflict
-from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
+from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionRequest
 from allm.data.step_changes import StepChanges
 from allm.data.structuring import Misfit, sequence
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
 from allm.data.toolset import Toolset
+from allm.data.transcript_parts import TranscriptionPart
 from allm.data.transcription_events import TranscriptionCompleted, TranscriptionDelta, TranscriptionSegment
 
 __all__ = [

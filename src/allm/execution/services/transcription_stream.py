@@ -13,7 +13,8 @@ import attrs
 from allm.data.attrs_classes import define
 from allm.data.audio import Audio
 from allm.data.errors import AdapterError
-from allm.data.speech import Transcription, TranscriptionPart, TranscriptionRequest
+from allm.data.speech import Transcription, TranscriptionRequest
+from allm.data.transcript_parts import TranscriptionPart
 from allm.data.transcription_events import (
     TranscriptionCompleted,
     TranscriptionDelta,

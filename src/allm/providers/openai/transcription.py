@@ -37,7 +37,8 @@ from allm.adapters import (
 )
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
-from allm.data.speech import Transcription, TranscriptionPart, TranscriptionRequest
+from allm.data.speech import Transcription, TranscriptionRequest
+from allm.data.transcript_parts import TranscriptionPart
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import streaming_problems
 from allm.providers.openai.presets import OPENAI_ITSELF

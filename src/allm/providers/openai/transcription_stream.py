@@ -23,7 +23,8 @@ from allm.adapters import (
     malformed,
 )
 from allm.data.errors import AdapterError
-from allm.data.speech import Transcription, TranscriptionPart
+from allm.data.speech import Transcription
+from allm.data.transcript_parts import TranscriptionPart
 from allm.data.transcription_events import (
     TranscriptionCompleted,
     TranscriptionDelta,
