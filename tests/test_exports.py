@@ -52,6 +52,7 @@ RETURNED = {
     "SessionLease",
     "SessionStream",
     "SpeechStream",
+    "TranscriptionStream",
 }
 
 

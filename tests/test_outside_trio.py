@@ -9,7 +9,7 @@ import trio
 
 import allm
 from allm import fake
-from allm.providers import Fake, FakeEmbeddings, FakeImages, FakeModeration, FakeSpeech, FakeTranscription
+from allm.providers import Fake, FakeEmbeddings, FakeImages, FakeModeration, FakeRerank, FakeSpeech, FakeTranscription
 from allm.testing import WireServer
 
 SOUND = allm.Audio.from_bytes(b"RIFF0000WAVE", mime_type="audio/wav")
@@ -21,6 +21,7 @@ def engine():
         embedding_adapter=FakeEmbeddings(),
         image_adapter=FakeImages(),
         moderation_adapter=FakeModeration(),
+        rerank_adapter=FakeRerank(),
         speech_adapter=FakeSpeech(),
         transcription_adapter=FakeTranscription(["x"]),
     )
@@ -51,6 +52,8 @@ CALLS = {
     "generate_image": lambda: allm.generate_image(engine(), "x"),
     "synthesize": lambda: allm.synthesize(engine(), "x"),
     "stream_synthesize": lambda: entered(allm.stream_synthesize(engine(), "x")),
+    "rerank": lambda: allm.rerank(engine(), "x", ["y"]),
+    "stream_transcribe": lambda: entered(allm.stream_transcribe(engine(), SOUND)),
     "transcribe": lambda: allm.transcribe(engine(), SOUND),
     "session.start": lambda: allm.session.start(engine(), "x", id="a"),
     "open_store": lambda: entered(store()),

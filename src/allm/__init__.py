@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
     from allm.data.openai_messages import messages_from_openai
     from allm.data.request import JsonSchema, Request, RequestFields, ResponseFormat, ToolChoice, json_schema, request
+    from allm.data.rerank import RerankRequest, RerankResponse, RerankResult
     from allm.data.response import FinishReason, Response, Usage
     from allm.data.results import (
         ChatResult,
@@ -139,18 +140,18 @@ if TYPE_CHECKING:
         UserAsked,
     )
     from allm.data.session import Session, SessionConflict, SessionStatus
-    from allm.data.speech import (
-        Granularity,
-        Speech,
-        SpeechRequest,
-        Transcription,
-        TranscriptionPart,
-        TranscriptionRequest,
-    )
+    from allm.data.speech import Granularity, Speech, SpeechRequest, Transcription, TranscriptionRequest
     from allm.data.step_changes import StepChanges, StepChangesDict
     from allm.data.token_count import TokenCount
     from allm.data.tool import tool_result
     from allm.data.tool_control import AskUser, Halt
+    from allm.data.transcript_parts import TranscriptionPart
+    from allm.data.transcription_events import (
+        TranscriptionCompleted,
+        TranscriptionDelta,
+        TranscriptionEvent,
+        TranscriptionSegment,
+    )
     from allm.data.validation import validate
     from allm.execution.chat import chat, step, stream, stream_step
     from allm.execution.classify import Classification, Question, classify
@@ -161,10 +162,12 @@ if TYPE_CHECKING:
     from allm.execution.services.images import ImageOptions, edit_image, generate_image, image_variations
     from allm.execution.services.model_list import list_models
     from allm.execution.services.moderation import moderate
+    from allm.execution.services.reranking import rerank
     from allm.execution.services.service import UnaryOptions
     from allm.execution.services.speech import SpeechOptions, SpeechStream, stream_synthesize, synthesize
     from allm.execution.services.tokens import count_tokens
     from allm.execution.services.transcription import TranscriptionOptions, transcribe
+    from allm.execution.services.transcription_stream import TranscriptionStream, stream_transcribe
     from allm.execution.stream.block import StreamBlock
     from allm.execution.stream.event_stream import EventStream
     from allm.execution.stream.folds import StreamCollector
@@ -267,6 +270,9 @@ __all__ = [
     "ReasoningPart",
     "Request",
     "RequestFields",
+    "RerankRequest",
+    "RerankResponse",
+    "RerankResult",
     "Response",
     "ResponseFormat",
     "RetryPolicy",
@@ -316,9 +322,14 @@ __all__ = [
     "ToolResultEncoder",
     "Toolset",
     "Transcription",
+    "TranscriptionCompleted",
+    "TranscriptionDelta",
+    "TranscriptionEvent",
     "TranscriptionOptions",
     "TranscriptionPart",
     "TranscriptionRequest",
+    "TranscriptionSegment",
+    "TranscriptionStream",
     "UnaryOptions",
     "UnwrapError",
     "UnwrapReason",
@@ -359,6 +370,7 @@ __all__ = [
     "providers",
     "render",
     "request",
+    "rerank",
     "session",
     "set_defaults",
     "step",
@@ -367,6 +379,7 @@ __all__ = [
     "stream_generate",
     "stream_step",
     "stream_synthesize",
+    "stream_transcribe",
     "synthesize",
     "system",
     "telemetry",

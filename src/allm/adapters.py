@@ -1,7 +1,8 @@
 """Kit for adapter authors. The bundled providers use nothing else.
 
 Protocols of adapters:
-    `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (which opens a `SpokenAnswer`), and
+    `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (which opens a `SpokenAnswer`),
+    `TranscriptionAdapter` (which can open a `StreamedTranscription`), and
     `UnaryAdapter` for other responses in one piece. `Adapter` has the defaults of optional members, `AdapterOptions`
     the settings of a call beyond its request, `BatchLimits` the most that one embedding request may hold.
     `Adapter.companion` gives the `UnaryAdapter` of a `Companion`: one that counts tokens, which `post_count` does by a
@@ -13,11 +14,14 @@ Protocols of adapters:
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
     `StreamCall`; `post_json` makes an `HttpCall` with a JSON response (`JsonResponse`); `open_call` makes one with any
-    other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
-    `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
+    other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form of
+    what `form_fields` and `file_field` make, `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and
+    `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
     `VertexPlace` has the addresses of models on Google's Vertex AI.
     `with_query` adds to a URL, and `without_body` makes a GET or DELETE of a call.
+    `open_audio` makes a call whose response is speech, `one_piece` passes on audio that came at once, and `wav_header`
+    makes a file of raw samples.
     `open_download` opens a file by its address, and follows redirects.
     `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
@@ -36,7 +40,8 @@ Errors:
     there are `read_error_body` (returns an `ErrorBody`), `reason_for_status`, `status_in`, `stray_error`,
     `RETRYABLE_STATUS`, `CONTEXT_OVERFLOW` and `parse_retry_after`; `malformed` makes the error of an unreadable
     response. A `Problem` describes one thing that cannot be sent, and `refuse` raises all of them at once;
-    `UnusableMediaError` is for encoders of files.
+    `UnusableMediaError` is for encoders of files, and
+    `unsupported_fields` finds settings that a vendor lacks.
 
 JSON values:
     `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `value_problem` says what
@@ -55,6 +60,8 @@ Encoding conversations and media:
     `document_note` put into text what the service has no field for, `is_text` tells what is text by its type.
     `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
+    `transcription_part` (with `as_number`) reads a segment or a word of a transcript, and `speaker_turns` makes
+    segments of words that have speakers. `rerank_results` reads a ranking of documents.
     `code_spans` tells where a text in Markdown has code.
 """
 
@@ -108,6 +115,7 @@ from allm.data.problems import (
     UnusableMediaError as UnusableMediaError,
     refuse as refuse,
     shown as shown,
+    unsupported_fields as unsupported_fields,
     wrong_type as wrong_type,
 )
 from allm.data.request import (
@@ -161,7 +169,9 @@ from allm.runtime.adapters import (
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
+    StreamedTranscription as StreamedTranscription,
     ToolMode as ToolMode,
+    TranscriptionAdapter as TranscriptionAdapter,
     UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.http_adapter import (
@@ -181,7 +191,13 @@ if TYPE_CHECKING:
         mime_type_of as mime_type_of,
         own_upload as own_upload,
     )
+    from allm.data.transcript_parts import (
+        as_number as as_number,
+        speaker_turns as speaker_turns,
+        transcription_part as transcription_part,
+    )
     from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
+    from allm.data.wav import wav_header as wav_header
     from allm.http.download import open_download as open_download
     from allm.http.error_body import (
         CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
@@ -194,6 +210,7 @@ if TYPE_CHECKING:
         stray_error as stray_error,
     )
     from allm.http.event_frames import FrameDecoder as FrameDecoder
+    from allm.http.form_fields import file_field as file_field, form_fields as form_fields
     from allm.http.json_call import (
         JsonResponse as JsonResponse,
         post_json as post_json,
@@ -217,6 +234,8 @@ if TYPE_CHECKING:
     )
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
     from allm.runtime.pages import Page as Page, PageRequest as PageRequest
+    from allm.runtime.rankings import rerank_results as rerank_results
+    from allm.runtime.spoken import one_piece as one_piece, open_audio as open_audio
     from allm.runtime.token_counting import CountCall as CountCall, post_count as post_count
     from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
@@ -278,7 +297,9 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "StreamAdapter",
     "StreamCall",
     "StreamDecoder",
+    "StreamedTranscription",
     "ToolMode",
+    "TranscriptionAdapter",
     "UnaryAdapter",
     "UniqueIds",
     "UnusableMediaError",
@@ -288,6 +309,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "WireDecoder",
     "as_count",
     "as_list",
+    "as_number",
     "as_object",
     "as_objects",
     "as_text",
@@ -303,9 +325,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "embedding_of",
     "encoding_format",
     "explains_settings",
+    "file_field",
     "file_segment",
     "finish_reason_of",
     "fit_schema",
+    "form_fields",
     "has_cache_points",
     "image_of_base64",
     "image_of_url",
@@ -319,6 +343,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "media_of",
     "mime_type_of",
     "multipart",
+    "one_piece",
+    "open_audio",
     "open_call",
     "open_download",
     "own_servers",
@@ -332,20 +358,25 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "reason_for_status",
     "refuse",
     "request_id_of",
+    "rerank_results",
     "results_in_place",
     "send_file_call",
     "shape_reader",
     "shown",
     "sniff_mime",
+    "speaker_turns",
     "status_in",
     "stray_error",
     "stream_events",
     "text_size",
+    "transcription_part",
     "unit_vector",
+    "unsupported_fields",
     "unsupported_parts",
     "upload_form",
     "value_problem",
     "vector_of",
+    "wav_header",
     "whole_text",
     "wider_shape",
     "with_query",
@@ -358,6 +389,8 @@ _LATER = {
     "data.embedding": ("EmbeddingInput", "embedding_of"),
     "data.embedding_check": ("text_size",),
     "data.sent_media": ("document_note", "document_text", "mime_type_of", "own_upload"),
+    "data.transcript_parts": ("as_number", "speaker_turns", "transcription_part"),
+    "data.wav": ("wav_header",),
     "data.types.subset": ("SchemaSubset", "fit_schema"),
     "http.download": ("open_download",),
     "http.error_body": (
@@ -374,6 +407,7 @@ _LATER = {
     "http.event_frames": ("FrameDecoder",),
     "data.markdown_code": ("code_spans",),
     "http.json_call": ("JsonResponse", "post_json", "without_body"),
+    "http.form_fields": ("file_field", "form_fields"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
     "runtime.file_store": (
@@ -392,6 +426,8 @@ _LATER = {
     "runtime.generated": ("image_of_base64", "image_of_url"),
     "runtime.pages": ("Page", "PageRequest"),
     "runtime.token_counting": ("CountCall", "post_count"),
+    "runtime.rankings": ("rerank_results",),
+    "runtime.spoken": ("one_piece", "open_audio"),
     "runtime.vectors": ("unit_vector", "vector_of"),
 }
 _PLACES = {name: f"allm.{module}" for module, names in _LATER.items() for name in names}

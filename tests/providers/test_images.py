@@ -9,11 +9,11 @@ import json
 import pytest
 
 import allm
+from allm.adapters import form_fields
 from allm.providers import GeminiImages, OpenAIImages
 from allm.providers.fake.images import plain_png
 from allm.providers.gemini.image_decode import decode_images as decode_gemini
 from allm.providers.gemini.image_encode import encode_image as encode_gemini
-from allm.providers.openai.form_encode import form_fields
 from allm.providers.openai.image_decode import decode_images
 from allm.providers.openai.image_encode import encode_files, encode_image
 from allm.testing import Reply, WireServer, loopback_clock

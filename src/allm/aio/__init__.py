@@ -32,6 +32,7 @@ __all__ = [
     "image_variations",
     "list_models",
     "moderate",
+    "rerank",
     "run",
     "session",
     "step",
@@ -40,6 +41,7 @@ __all__ = [
     "stream_generate",
     "stream_step",
     "stream_synthesize",
+    "stream_transcribe",
     "synthesize",
     "transcribe",
     "warm_up",
@@ -57,12 +59,14 @@ generate_image = mapped(allm.generate_image)
 image_variations = mapped(allm.image_variations)
 list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
+rerank = mapped(allm.rerank)
 step = mapped(allm.step)
 stream = mapped(allm.stream)
 stream_embed = mapped(allm.stream_embed)
 stream_generate = mapped(allm.stream_generate)
 stream_step = mapped(allm.stream_step)
 stream_synthesize = mapped(allm.stream_synthesize)
+stream_transcribe = mapped(allm.stream_transcribe)
 synthesize = mapped(allm.synthesize)
 transcribe = mapped(allm.transcribe)
 warm_up = mapped(allm.warm_up)

@@ -14,6 +14,7 @@ from allm.bridge.hold import HeldStream
 from allm.bridge.thread import called_there
 from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
+from allm.execution.services.transcription_stream import TranscriptionStream
 from allm.execution.stream.event_stream import EventStream
 from allm.session import SessionHost, SessionLease, SessionStore, SessionStream
 
@@ -21,7 +22,7 @@ __all__ = ["mapped"]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
-_STREAMS = (EmbeddingStream, SpeechStream)
+_STREAMS = (EmbeddingStream, SpeechStream, TranscriptionStream)
 _WITH_ASYNC_METHODS = (SessionHost, SessionLease, SessionStore)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "image_variations",
     "list_models",
     "moderate",
+    "rerank",
     "run",
     "session",
     "step",
@@ -28,12 +29,13 @@ __all__ = [
     "stream_generate",
     "stream_step",
     "stream_synthesize",
+    "stream_transcribe",
     "synthesize",
     "transcribe",
     "warm_up",
 ]
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping
 from typing import Unpack
 
 from typing_extensions import TypeForm
@@ -44,6 +46,7 @@ from allm.data.embedding import EmbeddingResponse
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse
+from allm.data.rerank import RerankRequest, RerankResponse
 from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionRequest
@@ -127,6 +130,14 @@ def moderate(
     inputs: ModerationInput | Iterable[ModerationInput] | ModerationRequest,
     **options: Unpack[UnaryOptions],
 ) -> ModerationResponse: ...
+def rerank(
+    engine: Engine,
+    query: str | RerankRequest,
+    documents: Iterable[str] = (),
+    *,
+    top_n: int | None = None,
+    **options: Unpack[UnaryOptions],
+) -> RerankResponse: ...
 @overload
 def step(
     engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
@@ -169,9 +180,16 @@ def stream_step(
     engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> EventsBlock[StepResult[OutputT]]: ...
 def stream_synthesize(
-    engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]
+    engine: Engine, text: str | SpeechRequest | AsyncIterable[str], **options: Unpack[SpeechOptions]
 ) -> AbstractContextManager[Any]: ...
-def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]) -> Speech: ...
+def stream_transcribe(
+    engine: Engine,
+    audio: Audio | str | os.PathLike[str] | TranscriptionRequest,
+    **options: Unpack[TranscriptionOptions],
+) -> AbstractContextManager[Any]: ...
+def synthesize(
+    engine: Engine, text: str | SpeechRequest | AsyncIterable[str], **options: Unpack[SpeechOptions]
+) -> Speech: ...
 def transcribe(
     engine: Engine,
     audio: Audio | str | os.PathLike[str] | TranscriptionRequest,

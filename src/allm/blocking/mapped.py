@@ -14,13 +14,14 @@ from allm.bridge.hold import HeldStream
 from allm.bridge.thread import called_there
 from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
+from allm.execution.services.transcription_stream import TranscriptionStream
 from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.event_stream import EventStream
 from allm.session import SessionHost, SessionLease, SessionStore, SessionStream
 
 __all__ = ["mapped"]
 
-_STREAMS = (EmbeddingStream, SpeechStream)
+_STREAMS = (EmbeddingStream, SpeechStream, TranscriptionStream)
 _WITH_ASYNC_METHODS = (SessionHost, SessionLease, SessionStore)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "shown",
     "tuple_of",
     "unknown_option",
+    "unsupported_fields",
     "wrong_type",
 ]
 
@@ -57,6 +58,20 @@ def refuse(problems: Sequence[Problem], *, reason: str = "invalid_request") -> N
     """
     if problems:
         raise ValidationError(problems, reason=reason)
+
+
+def unsupported_fields(request: Any, names: Iterable[str], provider: str) -> list[Problem]:
+    """A problem for each of the request's fields that is set and that the provider has no word for.
+
+    Args:
+        names: Fields of the request; None and an empty one are not set.
+        provider: For the sentence.
+    """
+    return [
+        Problem((name,), "unsupported_option", f"{provider} has no such setting; leave it out")
+        for name in names
+        if getattr(request, name) not in {None, ()}
+    ]
 
 
 _ELSEWHERE = {

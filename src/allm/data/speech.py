@@ -14,13 +14,13 @@ from allm.data.audio import Audio
 from allm.data.media import media_problem
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
 from allm.data.response import Usage
+from allm.data.transcript_parts import TranscriptionPart
 
 __all__ = [
     "Granularity",
     "Speech",
     "SpeechRequest",
     "Transcription",
-    "TranscriptionPart",
     "TranscriptionRequest",
     "speech_problems",
     "transcription_problems",
@@ -58,12 +58,14 @@ class Speech:
     Attributes:
         audio: The audio, or as much of it as arrived.
         complete: Whether all of it arrived.
+        usage: Tokens and costs, where the provider says them with the audio (Gemini).
         request_id: The provider's id of the HTTP request.
     """
 
     audio: Audio
     complete: bool = True
     model: str | None = None
+    usage: Usage = attrs.field(factory=Usage)
     request_id: str | None = None
     metadata: dict[str, Any] = mapping_field()
 
@@ -85,6 +87,7 @@ class TranscriptionRequest:
         language: The spoken language, as an ISO 639-1 code; None lets the model detect it.
         prompt: Names and words that occur in the audio.
         timestamps: `segment`, `word`, both or none.
+        diarize: Tell speakers apart; None leaves it to the model.
         options: Fields added to the provider's request as they are.
     """
 
@@ -94,23 +97,9 @@ class TranscriptionRequest:
     prompt: str | None = attrs.field(default=None, kw_only=True)
     temperature: float | None = attrs.field(default=None, kw_only=True)
     timestamps: tuple[Granularity, ...] = attrs.field(default=(), kw_only=True, converter=_several)
+    diarize: bool | None = attrs.field(default=None, kw_only=True)
     options: dict[str, Any] = mapping_field()
     metadata: dict[str, Any] = mapping_field()
-
-
-@frozen(kw_only=True)
-class TranscriptionPart:
-    """A segment or a word.
-
-    Attributes:
-        start, end: Seconds from the beginning.
-        speaker: The speaker, if the model distinguishes them.
-    """
-
-    text: str
-    start: float | None = None
-    end: float | None = None
-    speaker: str | None = None
 
 
 @frozen(kw_only=True)
@@ -120,7 +109,10 @@ class Transcription:
     Attributes:
         language: The detected language, as the provider names it.
         duration: The length of the audio, in seconds.
-        segments, words: Parts with their times, if these were asked for.
+        segments, words: Parts with their times, if these were asked for. Of a service that tells speakers by the
+            word, a segment is what one of them says without another in between.
+        usage: In tokens, or with the seconds that were paid for as `usage.extra["seconds"]`; the costs as for chat.
+        complete: Whether it is all of it: not where a stream was left before its end.
     """
 
     text: str
@@ -131,6 +123,7 @@ class Transcription:
     model: str | None = None
     usage: Usage = attrs.field(factory=Usage)
     request_id: str | None = None
+    complete: bool = True
     metadata: dict[str, Any] = mapping_field()
 
 
@@ -160,6 +153,8 @@ def transcription_problems(request: TranscriptionRequest) -> list[Problem]:
         problems.append(Problem(("audio", "mime_type"), "invalid_format", sentence))
     if request.temperature is not None and type(request.temperature) not in {int, float}:
         problems.append(wrong_type(("temperature",), request.temperature, "a number"))
+    if request.diarize is not None and type(request.diarize) is not bool:
+        problems.append(wrong_type(("diarize",), request.diarize, "a bool"))
     for word in request.timestamps:
         if word not in get_args(Granularity):
             sentence = f"has {shown(word)}; expected 'segment' or 'word'"

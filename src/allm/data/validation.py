@@ -13,6 +13,7 @@ from allm.data.message import Message, Thread, message_problems, thread_problems
 from allm.data.moderation import ModerationRequest, moderation_problems
 from allm.data.problems import refuse
 from allm.data.request import Request, request_problems
+from allm.data.rerank import RerankRequest, rerank_problems
 from allm.data.session import Session, session_problems
 from allm.data.speech import SpeechRequest, TranscriptionRequest, speech_problems, transcription_problems
 from allm.data.tool import Tool, tool_problems
@@ -28,6 +29,7 @@ _CHECKS: dict[type, tuple[Callable[[Any], Sequence[Problem]], str]] = {
     EmbeddingRequest: (embedding_problems, "invalid_request"),
     ImageRequest: (image_problems, "invalid_request"),
     ModerationRequest: (moderation_problems, "invalid_request"),
+    RerankRequest: (rerank_problems, "invalid_request"),
     SpeechRequest: (speech_problems, "invalid_request"),
     TranscriptionRequest: (transcription_problems, "invalid_request"),
 }

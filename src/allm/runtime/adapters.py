@@ -25,7 +25,9 @@ from allm.http.private_url import PrivateUrl
 if TYPE_CHECKING:  # not needed for a chat
     from allm.data.embedding import EmbeddingRequest, EmbeddingResponse  # noqa: F401  in the texts below
     from allm.data.image_request import ImageRequest, ImageResponse  # noqa: F401  in the texts below
-    from allm.data.speech import SpeechRequest
+    from allm.data.response import Usage
+    from allm.data.speech import SpeechRequest, Transcription, TranscriptionRequest  # noqa: F401  in texts
+    from allm.data.transcription_events import TranscriptionEvent
 
 __all__ = [
     "AdapterOptions",
@@ -37,9 +39,11 @@ __all__ = [
     "SpeechAdapter",
     "SpokenAnswer",
     "StreamAdapter",
+    "StreamedTranscription",
     "ToolExecutor",
     "ToolMode",
     "ToolResultEncoder",
+    "TranscriptionAdapter",
     "UnaryAdapter",
 ]
 
@@ -178,11 +182,44 @@ class SpokenAnswer:
         pieces: The audio's bytes, one item per network read. It raises `AdapterError` if the transfer fails.
         mime_type: Such as `audio/mpeg`.
         request_id: The provider's id of the HTTP request.
+        usage: Where the response says it before the audio has ended.
     """
 
     pieces: AsyncIterator[bytes]
     mime_type: str | None = None
     request_id: str | None = None
+    usage: Usage | None = None
+
+
+@frozen(kw_only=True)
+class StreamedTranscription:
+    """A transcription while it arrives.
+
+    Attributes:
+        events: Its events, `TranscriptionCompleted` last. It raises `AdapterError` if the transfer fails.
+        request_id: The provider's id of the HTTP request.
+    """
+
+    events: AsyncIterator[TranscriptionEvent]
+    request_id: str | None = None
+
+
+class TranscriptionAdapter(UnaryAdapter["TranscriptionRequest", "Transcription"], Protocol):
+    """A provider of transcription that can stream it; one that cannot is a plain `UnaryAdapter`."""
+
+    @abstractmethod
+    def prepare_stream(self, request: TranscriptionRequest, options: AdapterOptions, /) -> Any:
+        """As `prepare`, for `open`."""
+        ...
+
+    @abstractmethod
+    def open(self, prepared: Any, /) -> AbstractAsyncContextManager[StreamedTranscription]:
+        """Make the call that `prepare_stream` built, once.
+
+        Raises:
+            AdapterError: The call failed.
+        """
+        ...
 
 
 class SpeechAdapter(Protocol):

@@ -26,7 +26,7 @@ from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
-__all__ = ["Pricing", "embedding_usage", "load_prices", "prices_are_loaded"]
+__all__ = ["Pricing", "audio_usage", "embedding_usage", "load_prices", "prices_are_loaded"]
 
 Costs = tuple[Decimal | None, Decimal | None]
 
@@ -205,6 +205,15 @@ def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
     counts = Usage(input_tokens=tokens, output_tokens=0)
     cost, _ = Pricing(provider, model)._input_and_output(counts, model)
     return usage if cost is None else attrs.evolve(usage, input_cost=float(cost), total_cost=float(cost))
+
+
+def audio_usage(provider: str, model: str | None, usage: Usage) -> Usage:
+    """The usage of speech or a transcription with its costs, where it is counted in tokens whose prices are known."""
+    if model is None or usage.input_tokens is None or usage.output_tokens is None or usage.total_cost is not None:
+        return usage
+    pricing = Pricing(provider, model)
+    pricing._count(usage)
+    return attrs.evolve(usage, **pricing._costs())
 
 
 def _cost(*parts: tuple[int, float]) -> Decimal:

@@ -33,6 +33,7 @@ from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
     from allm.data.moderation import ModerationRequest, ModerationResponse
+    from allm.data.rerank import RerankRequest, RerankResponse
     from allm.data.speech import Transcription, TranscriptionRequest
 
 __all__ = ["Engine", "EngineFields"]
@@ -101,6 +102,8 @@ class EngineFields(TypedDict, total=False):
     embedding_model: str | None
     moderation_adapter: UnaryAdapter[ModerationRequest, ModerationResponse] | None
     moderation_model: str | None
+    rerank_adapter: UnaryAdapter[RerankRequest, RerankResponse] | None
+    rerank_model: str | None
     speech_adapter: SpeechAdapter | None
     speech_model: str | None
     transcription_adapter: UnaryAdapter[TranscriptionRequest, Transcription] | None
@@ -134,7 +137,7 @@ class Engine:
         on_tool_error: Default of the call option; None: the application's default, else "continue".
         limiter: Bounds how many calls of this engine run at the provider at once.
         image_adapter, image_model: The provider and model for images; the chat model is never used for them. The same
-            pairs exist for embeddings, moderation, speech and transcription.
+            pairs exist for embeddings, moderation, reranking, speech and transcription.
         http_client: Your `httpx.AsyncClient` or `httpx2.AsyncClient`; the engine never closes it.
 
     Raises:
@@ -157,6 +160,10 @@ class Engine:
         default=None, validator=_is_instance
     )
     moderation_model: str | None = attrs.field(default=None, validator=_optional(str))
+    rerank_adapter: UnaryAdapter[RerankRequest, RerankResponse] | None = attrs.field(
+        default=None, validator=_is_instance
+    )
+    rerank_model: str | None = attrs.field(default=None, validator=_optional(str))
     speech_adapter: SpeechAdapter | None = attrs.field(default=None, validator=_is_instance)
     speech_model: str | None = attrs.field(default=None, validator=_optional(str))
     transcription_adapter: UnaryAdapter[TranscriptionRequest, Transcription] | None = attrs.field(

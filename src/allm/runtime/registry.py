@@ -111,17 +111,35 @@ SERVICES: dict[str, dict[str, str]] = {
         "mistral": "allm.providers.openai.moderation:OpenAIModeration",
         "fake": "allm.providers.fake.moderation:FakeModeration",
     },
+    "rerank": {
+        "cohere": "allm.providers.cohere.rerank:CohereRerank",
+        "jina": "allm.providers.cohere.rerank:CohereRerank",
+        "openrouter": "allm.providers.cohere.rerank:CohereRerank",
+        "voyage": "allm.providers.voyage.rerank:VoyageRerank",
+        "fake": "allm.providers.fake.rerank:FakeRerank",
+    },
     "speech": {
         "openai": "allm.providers.openai.speech:OpenAISpeech",
         "azure": "allm.providers.openai.speech:OpenAISpeech",
         "groq": "allm.providers.openai.speech:OpenAISpeech",
+        "mistral": "allm.providers.openai.speech:OpenAISpeech",
+        "openrouter": "allm.providers.openai.speech:OpenAISpeech",
+        "gemini": "allm.providers.gemini.speech:GeminiSpeech",
+        "xai": "allm.providers.xai.speech:XaiSpeech",
+        "elevenlabs": "allm.providers.elevenlabs.speech:ElevenLabsSpeech",
         "fake": "allm.providers.fake.audio:FakeSpeech",
     },
     "transcription": {
         "openai": "allm.providers.openai.transcription:OpenAITranscription",
         "azure": "allm.providers.openai.transcription:OpenAITranscription",
         "groq": "allm.providers.openai.transcription:OpenAITranscription",
+        "mistral": "allm.providers.openai.transcription:OpenAITranscription",
+        "openrouter": "allm.providers.openai.transcription:OpenAITranscription",
         "gemini": "allm.providers.gemini.transcription:GeminiTranscription",
+        "xai": "allm.providers.xai.transcription:XaiTranscription",
+        "elevenlabs": "allm.providers.elevenlabs.transcription:ElevenLabsTranscription",
+        "deepgram": "allm.providers.deepgram.transcription:DeepgramTranscription",
+        "cohere": "allm.providers.cohere.transcription:CohereTranscription",
         "fake": "allm.providers.fake.audio:FakeTranscription",
     },
 }
@@ -139,6 +157,7 @@ def register(
     image_adapter: AdapterFactory | None = None,
     embedding_adapter: AdapterFactory | None = None,
     moderation_adapter: AdapterFactory | None = None,
+    rerank_adapter: AdapterFactory | None = None,
     speech_adapter: AdapterFactory | None = None,
     transcription_adapter: AdapterFactory | None = None,
     replace: bool = False,
@@ -153,8 +172,8 @@ def register(
         name: Lower-case letters, digits, `_`, `-` and `.`; the same as `adapter.provider`.
         adapter: Makes the chat adapter without arguments: its class, a function, or `"module:Name"` of either, which is
             imported when the provider is first used.
-        image_adapter, embedding_adapter, moderation_adapter, speech_adapter, transcription_adapter: The same for the
-            other services.
+        image_adapter, embedding_adapter, moderation_adapter, rerank_adapter, speech_adapter, transcription_adapter: The
+            same for the other services.
         replace: Replace a provider of this name; its services that are not given here stay as they are.
 
     Raises:
@@ -165,6 +184,7 @@ def register(
         "image": image_adapter,
         "embedding": embedding_adapter,
         "moderation": moderation_adapter,
+        "rerank": rerank_adapter,
         "speech": speech_adapter,
         "transcription": transcription_adapter,
     }
@@ -287,7 +307,9 @@ def service_adapter(service: str, provider: str) -> Any:
     if factory is not None:
         return factory() if callable(factory) else _import(provider, factory)()
     adapter_class = _import(provider, _BUNDLED[service][provider])
-    return adapter_class(preset=provider) if provider in COMPATIBLE else adapter_class()
+    # An adapter of a wire format that several services speak is told which one it is.
+    is_one_of_several = hasattr(adapter_class, "preset") and provider != "openai"
+    return adapter_class(preset=provider) if is_one_of_several else adapter_class()
 
 
 def _import(provider: str, location: str) -> Any:

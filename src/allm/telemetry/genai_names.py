@@ -27,8 +27,9 @@ OPERATIONS = {
     "speech": "generate_content",
     "transcription": "transcription",
     "moderation": "moderation",
+    "rerank": "rerank",
 }
-"""`gen_ai.operation.name` of our spans; the conventions have no name for the last two."""
+"""`gen_ai.operation.name` of our spans; the conventions have no name for the last three."""
 
 PROVIDERS = {
     "azure": "azure.ai.openai",

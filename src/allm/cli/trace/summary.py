@@ -21,7 +21,7 @@ _KINDS: dict[str, Kind] = {
     "model_call": "model",
     "tool": "tool",
     "adapter.retry": "retry",
-    **dict.fromkeys(("generate", "image", "embed", "moderation", "speech", "transcription"), "request"),
+    **dict.fromkeys(("generate", "image", "embed", "moderation", "rerank", "speech", "transcription"), "request"),
 }
 _COUNTS = ("input_tokens", "output_tokens", "cached_input_tokens", "reasoning_tokens")
 _LONGEST = 200  # characters of a title
@@ -152,7 +152,7 @@ def is_model_call(span: Span) -> bool:
     """Whether a span is one request to a model: the innermost one of such names."""
     inner = {child.name for child in span.children}
     match span.name:
-        case "model_call" | "image" | "embed" | "moderation" | "speech" | "transcription":
+        case "model_call" | "image" | "embed" | "moderation" | "rerank" | "speech" | "transcription":
             return True
         case "step" | "generate":
             return "model_call" not in inner

@@ -52,6 +52,7 @@ from allm.data.message import Message, Thread
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.problems import shown
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
+from allm.data.rerank import RerankRequest, RerankResponse, RerankResult
 from allm.data.response import Response, Usage
 from allm.data.results import (
     CallHalt,
@@ -64,13 +65,15 @@ from allm.data.results import (
     ToolOutcome,
 )
 from allm.data.session import AnswerEntry, Approval, JoinedEntry, Session, SessionConflict
-from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
+from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionRequest
 from allm.data.step_changes import StepChanges
 from allm.data.structuring import Misfit, sequence
 from allm.data.token_count import TokenCount
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
 from allm.data.toolset import Toolset
+from allm.data.transcript_parts import TranscriptionPart
+from allm.data.transcription_events import TranscriptionCompleted, TranscriptionDelta, TranscriptionSegment
 
 __all__ = [
     "ERROR_TYPES",
@@ -106,8 +109,10 @@ VALUE_TAGS: dict[str, type] = {
             *get_args(HaltCause),
             *(ImageRequest, ImageResponse, ImageUsage),
             *(Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest),
+            *(TranscriptionDelta, TranscriptionSegment, TranscriptionCompleted),
             *(Embedding, EmbeddingRequest, EmbeddingResponse),
             *(ModerationRequest, ModerationResponse, ModerationResult),
+            *(RerankRequest, RerankResponse, RerankResult),
         )
     },
 }

@@ -1,17 +1,12 @@
-"""`synthesize` and `stream_synthesize`: text to speech, whole or as it arrives.
-
-The pieces are read in the consumer's own task; there is no background task. When you stop reading, the provider stops
-sending.
-"""
+"""`synthesize` and `stream_synthesize`: text to speech, whole or as it arrives."""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
-from textwrap import indent
 from typing import Any, Unpack, final
 
 import attrs
@@ -19,12 +14,15 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.audio import Audio
-from allm.data.errors import AdapterError, StreamError
+from allm.data.response import Usage
 from allm.data.speech import Speech, SpeechRequest
+from allm.execution.services.arriving_text import ArrivingSpeech, begin_speech
+from allm.execution.services.reading import Reading
 from allm.execution.services.service import Service, UnaryOptions, own_options
-from allm.execution.services.unary import UnaryCall, resolve_unary, typed
-from allm.execution.stream.block import StreamBlock
+from allm.execution.services.unary import UnaryCall, resolve_unary
+from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.runtime.adapters import SpokenAnswer
+from allm.runtime.costs import audio_usage, load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 
@@ -48,6 +46,8 @@ SPEECH: Service[SpeechRequest, Speech] = Service(
     fields=own_options(SpeechOptions),
     method="open",
 )
+_ANY_TEXT = "-"
+"""What the settings of a text that is still to come are checked with."""
 EXAMPLE = """\
 async with allm.stream_synthesize(...) as speech:
     async for piece in speech: ..."""
@@ -62,21 +62,10 @@ class SpeechStream:
     """
 
     _request: SpeechRequest
+    _reading: Reading[bytes]
     _call: UnaryCall[Any, Any]
-    _place: ExitStack  # releases the place at the engine's limiter
-    _answer: SpokenAnswer | None = attrs.field(default=None, init=False)
-    _first: bytes = attrs.field(default=b"", init=False)
+    _answers: list[SpokenAnswer]
     _pieces: list[bytes] = attrs.field(factory=list[bytes], init=False)
-    _complete: bool = attrs.field(default=False, init=False)
-    _interrupted: bool = attrs.field(default=False, init=False)
-    _reading: bool = attrs.field(default=False, init=False)
-    _open: bool = attrs.field(default=False, init=False)
-
-    def _begin(self, answer: SpokenAnswer, first: bytes) -> None:
-        self._answer, self._first, self._open = answer, first, True
-
-    def _end(self) -> None:
-        self._open = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -88,56 +77,9 @@ class SpeechStream:
             AdapterError: The provider failed, or a limit passed.
             StreamError: Used outside its block, by two tasks at once, or after a piece that was not read to its end.
         """
-        answer = self._readable()
-        self._reading = True
-        try:
-            # Reading a piece that the HTTP library has buffered would not checkpoint.
-            await trio.lowlevel.checkpoint()
-            piece, self._first = self._first, b""
-            if not piece and not self._complete:
-                piece = await self._next(answer)
-        finally:
-            self._reading = False
-        if not piece:
-            self._complete = True
-            self._place.close()
-            raise StopAsyncIteration
+        piece = await self._reading.next()
         self._pieces.append(piece)
         return piece
-
-    def _readable(self) -> SpokenAnswer:
-        if not self._open or self._answer is None:
-            raise StreamError(
-                "the block of this audio has been left, so there is no more of it; read inside it:\n"
-                f"{indent(EXAMPLE, '    ')}\nresult() still has what arrived",
-                reason="closed",
-            )
-        if self._reading:
-            raise StreamError(
-                "the audio is being read by another task; a stream has one reader: pass the pieces on in a channel",
-                reason="concurrent_iteration",
-            )
-        if self._interrupted:
-            raise StreamError(
-                "reading was cut short by a failure or a cancellation, so the rest of the audio is lost; result() has "
-                "what came before",
-                reason="closed",
-            )
-        return self._answer
-
-    async def _next(self, answer: SpokenAnswer) -> bytes:
-        limit = self._call.execution_options.first_event_timeout
-        self._interrupted = True  # a cancelled read has lost its place in the body
-        try:
-            with self._call.within_limit(), trio.move_on_after(float("inf") if limit is None else limit):
-                piece = await anext(answer.pieces, b"")
-                self._interrupted = False
-                return piece
-        except AdapterError as error:
-            raise typed(error, self._call.error_type) from error.__cause__
-        raise self._call.error_type(
-            f"no more audio for {limit} s (first_event_timeout)", reason="timeout", provider=self._call.adapter.provider
-        )
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Read to the end and write each piece to `path` as it arrives.
@@ -156,18 +98,21 @@ class SpeechStream:
 
     def result(self) -> Speech:
         """The audio read so far; `complete` says whether it is all of it."""
-        answer = self._answer
+        answer = next(iter(self._answers), None)
+        provider, model = self._call.adapter.provider, self._request.model
+        usages = [audio_usage(provider, model, answer.usage) for answer in self._answers if answer.usage is not None]
         return Speech(
             audio=Audio(b"".join(self._pieces), answer.mime_type if answer is not None else None),
-            complete=self._complete,
-            model=self._request.model,
+            complete=self._reading.complete,
+            model=model,
+            usage=sum(usages, Usage()),
             request_id=answer.request_id if answer is not None else None,
             metadata=self._request.metadata,
         )
 
 
 def stream_synthesize(
-    engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]
+    engine: Engine, text: str | SpeechRequest | AsyncIterable[str], **options: Unpack[SpeechOptions]
 ) -> StreamBlock[SpeechStream]:
     """Synthesize speech and read the audio as it arrives.
 
@@ -175,12 +120,19 @@ def stream_synthesize(
             async for piece in speech:
                 player.write(piece)
 
+    A text that is still arriving is said while it is written, such as a model's answer:
+
+        async with allm.stream_generate(engine, "Tell me a story.") as events:
+            async with allm.stream_synthesize(engine, events.text(), voice="alloy") as speech:
+                async for piece in speech: ...
+
     Leaving the block for any reason closes the connection before the next statement runs. A request is retried only
     until audio has arrived.
 
     Args:
         engine: The engine, with a `speech_adapter` and a `speech_model`.
-        text: What to say, or a whole `SpeechRequest`.
+        text: What to say, or a whole `SpeechRequest`, or an async iterable of pieces of a text. Of that, each request
+            says a sentence or several short ones, and the next request is made while the former is read.
         options: See `SpeechOptions`; `first_event_timeout` is also the longest wait for the next piece, and
             `request_timeout` ends a wait for the provider, never the code of the block.
 
@@ -190,11 +142,17 @@ def stream_synthesize(
     """
     seal(options)
     call = resolve_unary(SPEECH, engine, options)
+    load_prices(call.adapter.provider)
+    if isinstance(text, AsyncIterable):
+        request = call.request_for(SpeechRequest(_ANY_TEXT))
+        return StreamBlock(functools.partial(_arriving, call, request, text), EXAMPLE)
     request = call.request_for(SPEECH.request_of(text))
     return StreamBlock(functools.partial(_opened, call, request, call.prepare(request)), EXAMPLE)
 
 
-async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]) -> Speech:
+async def synthesize(
+    engine: Engine, text: str | SpeechRequest | AsyncIterable[str], **options: Unpack[SpeechOptions]
+) -> Speech:
     """Synthesize speech: the fold of `stream_synthesize`.
 
         speech = await allm.synthesize(engine, "Hello.", voice="alloy")
@@ -213,25 +171,30 @@ async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpac
 
 @asynccontextmanager
 async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: Any) -> AsyncGenerator[SpeechStream]:
-    adapter: Any = call.adapter  # a `SpeechAdapter`
     # The place at the limiter is held as long as the connection is in use: to the end of the audio or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
-        stream = SpeechStream(request, call, place)
+        reading: Reading[bytes] = Reading(call, place, "audio", EXAMPLE)
         async with AsyncExitStack() as stack:
-
-            async def begin() -> tuple[SpokenAnswer, bytes]:
-                async with AsyncExitStack() as attempt:
-                    answer: SpokenAnswer = await attempt.enter_async_context(adapter.open(prepared))
-                    first = await anext(answer.pieces, b"")
-                    if not first:
-                        raise AdapterError("the response has no audio in it", reason="malformed_response")
-                    await stack.enter_async_context(attempt.pop_all())
-                return answer, first
-
-            with call.within_limit():
-                opened = await call.attempt(begin, span, after=place)
-            stream._begin(*opened)
+            answer, first = await begin_speech(call, prepared, span, stack, place)
+            reading.begin(answer.pieces, first)
             try:
-                yield stream
+                yield SpeechStream(request, reading, call, [answer])
             finally:
-                stream._end()
+                reading.end()
+
+
+@asynccontextmanager
+async def _arriving(
+    call: UnaryCall[Any, Any], request: SpeechRequest, texts: AsyncIterable[str]
+) -> AsyncGenerator[SpeechStream]:
+    with call.started(model=request.model) as span, ExitStack() as nothing:
+        reading: Reading[bytes] = Reading(call, nothing, "audio", EXAMPLE, timed=False)
+        spoken = ArrivingSpeech(call, request, texts, span)
+        async with nursery_boundary() as nursery:
+            nursery.start_soon(spoken.run, nursery, name="allm speech")
+            reading.begin(spoken)
+            try:
+                yield SpeechStream(request, reading, call, spoken.answers)
+            finally:
+                reading.end()
+                nursery.cancel_scope.cancel()

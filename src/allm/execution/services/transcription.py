@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Unpack
+from typing import Any, Unpack
+
+import attrs
 
 from allm.data.audio import Audio
 from allm.data.speech import Granularity, Transcription, TranscriptionRequest
 from allm.execution.services.service import Service, UnaryOptions, own_options
-from allm.execution.services.unary import ask, resolve_unary
+from allm.execution.services.unary import UnaryCall, ask, resolve_unary
+from allm.runtime.costs import audio_usage, load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 
-__all__ = ["TranscriptionOptions", "transcribe"]
+__all__ = ["TRANSCRIPTION", "TranscriptionOptions", "priced", "transcribe"]
 
 
 class TranscriptionOptions(UnaryOptions, total=False):
@@ -23,6 +26,7 @@ class TranscriptionOptions(UnaryOptions, total=False):
     prompt: str | None
     temperature: float | None
     timestamps: Granularity | Iterable[Granularity]
+    diarize: bool | None
 
 
 TRANSCRIPTION: Service[TranscriptionRequest, Transcription] = Service(
@@ -55,4 +59,12 @@ async def transcribe(
     """
     seal(options)
     call = resolve_unary(TRANSCRIPTION, engine, options)
-    return await ask(call, call.request_for(TRANSCRIPTION.request_of(audio)))
+    request = call.request_for(TRANSCRIPTION.request_of(audio))
+    load_prices(call.adapter.provider)
+    return priced(call, request, await ask(call, request))
+
+
+def priced(call: UnaryCall[Any, Any], request: TranscriptionRequest, found: Transcription) -> Transcription:
+    """The transcription with its costs, as far as they are known."""
+    usage = audio_usage(call.adapter.provider, found.model or request.model, found.usage)
+    return attrs.evolve(found, usage=usage)

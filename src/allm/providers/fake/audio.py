@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import final
@@ -9,9 +10,15 @@ from typing import final
 import attrs
 import trio
 
-from allm.adapters import AdapterOptions, SpokenAnswer
+from allm.adapters import AdapterOptions, SpokenAnswer, StreamedTranscription
 from allm.data.errors import AdapterError, AllmError
 from allm.data.speech import SpeechRequest, Transcription, TranscriptionRequest
+from allm.data.transcription_events import (
+    TranscriptionCompleted,
+    TranscriptionDelta,
+    TranscriptionEvent,
+    TranscriptionSegment,
+)
 
 __all__ = ["FakeSpeech", "FakeTranscription"]
 
@@ -33,6 +40,20 @@ class _Pieces:
                 raise item
             await trio.sleep(item)
         raise StopAsyncIteration
+
+
+@attrs.define
+class _Events:
+    _left: list[TranscriptionEvent]
+
+    def __aiter__(self) -> AsyncIterator[TranscriptionEvent]:
+        return self
+
+    async def __anext__(self) -> TranscriptionEvent:
+        await trio.lowlevel.checkpoint()
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop(0)
 
 
 @final
@@ -91,6 +112,28 @@ class FakeTranscription:
             AllmError: What the script says; `unknown` when it is used up.
         """
         await trio.lowlevel.checkpoint()
+        return self._take(prepared)
+
+    def prepare_stream(self, request: TranscriptionRequest, _options: AdapterOptions) -> TranscriptionRequest:
+        """Note the request."""
+        self.requests.append(request)
+        return request
+
+    @asynccontextmanager
+    async def open(self, prepared: TranscriptionRequest) -> AsyncGenerator[StreamedTranscription]:
+        """Give the next entry, its segments or else its words, one by one.
+
+        Raises:
+            AllmError: As `send`.
+        """
+        await trio.lowlevel.checkpoint()
+        whole = self._take(prepared)
+        words = re.findall(r"\s*\S+\s*$|\s*\S+|\s+", whole.text)
+        parts: list[TranscriptionEvent] = [TranscriptionSegment(segment) for segment in whole.segments]
+        parts = parts or [TranscriptionDelta(word) for word in words]
+        yield StreamedTranscription(events=_Events([*parts, TranscriptionCompleted(whole)]))
+
+    def _take(self, prepared: TranscriptionRequest) -> Transcription:
         if self._next >= len(self._script):
             raise AdapterError("the script of FakeTranscription is used up", provider=self.provider)
         entry = self._script[self._next]

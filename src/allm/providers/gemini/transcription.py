@@ -46,6 +46,8 @@ def encode_transcription(request: TranscriptionRequest) -> dict[str, Any]:
     problems: list[Problem] = []
     if request.timestamps:
         problems.append(Problem(("timestamps",), "unsupported_option", "Gemini gives no times; leave it out"))
+    if request.diarize:
+        problems.append(Problem(("diarize",), "unsupported_option", "Gemini does not tell speakers apart"))
     if audio.mime_type is None:
         sentence = "the type of the audio is not known: pass Audio.from_bytes(data, 'audio/wav') or similar"
         problems.append(Problem(("audio",), "missing_mime_type", sentence))
@@ -85,13 +87,18 @@ def decode_transcription(document: dict[str, Any], *, provider: str, model: str 
             provider_code=reason,
         )
     usage = as_object(document.get("usageMetadata"))
+    answered, thought = as_count(usage.get("candidatesTokenCount")), as_count(usage.get("thoughtsTokenCount"))
+    modalities = as_objects(usage.get("promptTokensDetails"))
+    heard = next((as_count(item.get("tokenCount")) for item in modalities if item.get("modality") == "AUDIO"), None)
     return Transcription(
         text=text,
         model=as_text(document.get("modelVersion")) or model,
         usage=Usage(
             input_tokens=as_count(usage.get("promptTokenCount")),
-            output_tokens=as_count(usage.get("candidatesTokenCount")),
+            output_tokens=None if answered is None else answered + (thought or 0),
+            reasoning_tokens=thought,
             total_tokens=as_count(usage.get("totalTokenCount")),
+            extra={} if heard is None else {"input_audio_tokens": heard},
         ),
         metadata={provider: {"finish_reason": reason}} if reason not in {None, "STOP"} else {},
     )

@@ -6,10 +6,18 @@ from typing import final
 
 import attrs
 
-from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, explains_settings, multipart, post_json
+from allm.adapters import (
+    AdapterOptions,
+    HttpCall,
+    ImageAdapter,
+    JsonResponse,
+    explains_settings,
+    form_fields,
+    multipart,
+    post_json,
+)
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.providers.openai.connection import Connection
-from allm.providers.openai.form_encode import form_fields
 from allm.providers.openai.image_decode import decode_images
 from allm.providers.openai.image_encode import encode_files, encode_image
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from typing import Any, final
 
 import attrs
@@ -16,8 +16,7 @@ from allm.adapters import (
     SpokenAnswer,
     as_text,
     explains_settings,
-    malformed,
-    open_call,
+    open_audio,
     refuse,
 )
 from allm.data.speech import SpeechRequest
@@ -30,7 +29,7 @@ __all__ = ["OpenAISpeech", "encode_speech"]
 MOST_CHARACTERS = 4096
 SPEEDS = (0.25, 4.0)
 VOICE = "alloy"
-"""For a request that names none, as the API has no default."""
+"""For a request to OpenAI that names none, as the API has no default; other services have other voices."""
 MIME_TYPES = {
     "mp3": "audio/mpeg",
     "opus": "audio/ogg",
@@ -42,6 +41,8 @@ MIME_TYPES = {
 DEFAULT = MIME_TYPES["mp3"]
 """Of an answer that says nothing, to a request that names no format."""
 WITHOUT_INSTRUCTIONS = ("tts-1",)
+MISTRAL = "mistral"
+"""It answers with JSON, and its voices are its own: https://docs.mistral.ai/capabilities/audio."""
 
 
 def encode_speech(request: SpeechRequest, provider: str = "openai") -> dict[str, Any]:
@@ -59,9 +60,13 @@ def encode_speech(request: SpeechRequest, provider: str = "openai") -> dict[str,
         sentence = "'sse' is no audio; stream_synthesize gives the audio as it arrives without it"
         problems.append(Problem(("options", "stream_format"), "unsupported_option", sentence))
     refuse(problems)
-    body = {"model": request.model, "input": request.text, "voice": request.voice or VOICE}
+    body = {
+        "model": request.model,
+        "input": request.text,
+        "voice": request.voice or (VOICE if provider in OPENAI_ITSELF else None),
+    }
     optional = {"response_format": request.format, "speed": request.speed, "instructions": request.instructions}
-    return {**body, **{name: value for name, value in optional.items() if value is not None}, **request.options}
+    return {**{name: value for name, value in {**body, **optional}.items() if value is not None}, **request.options}
 
 
 def _of_the_limits(request: SpeechRequest) -> Iterator[Problem]:
@@ -98,19 +103,12 @@ class OpenAISpeech(Connection, SpeechAdapter):
         call = self.post("/audio/speech", body, options, model=request.model)
         return _Prepared(call, as_text(body.get("response_format")))
 
-    @asynccontextmanager
-    async def open(self, prepared: _Prepared) -> AsyncGenerator[SpokenAnswer]:
+    def open(self, prepared: _Prepared) -> AbstractAsyncContextManager[SpokenAnswer]:
         """Make the call.
 
         Raises:
             AdapterError: Whatever went wrong.
         """
-        async with open_call(prepared.call) as opened:
-            response = opened.response
-            kind = response.headers.get("content-type", "").partition(";")[0].strip()
-            if kind.endswith(("json", "xml")) or kind.startswith("text/"):
-                raise malformed(self.provider, f"expected audio, got {kind}", await response.read(1000))
-            # Of the two, what was asked for says more: gateways call everything audio/mpeg.
-            mime_type = MIME_TYPES.get(prepared.format or "") or (kind if kind.startswith("audio/") else DEFAULT)
-            async with response.chunks() as pieces:
-                yield SpokenAnswer(pieces=pieces, mime_type=mime_type, request_id=opened.request_id)
+        mime_type = MIME_TYPES.get(prepared.format or "")
+        json_field = "audio_data" if self.provider == MISTRAL else None
+        return open_audio(prepared.call, mime_type=mime_type, otherwise=DEFAULT, json_field=json_field)

@@ -16,7 +16,7 @@ from allm.adapters import (
     post_json,
 )
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.providers.voyage.embedding_wire import TYPECODES, embedding_body, embedding_response, limits_of
+from allm.providers.voyage.embedding_wire import TYPECODES, embedding_body, embedding_response, is_multimodal, limits_of
 
 __all__ = ["VoyageEmbeddings"]
 
@@ -64,10 +64,11 @@ class VoyageEmbeddings(HttpAdapter, EmbeddingAdapter):
 
         Raises:
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
-            ValidationError: An input that is not a text, a task type that Voyage does not know.
+            ValidationError: An image for a model of texts, a task type that Voyage does not know.
         """
         body = embedding_body(request)
-        call = self.call(self.url("/embeddings", options), body, options)
+        path = "/multimodalembeddings" if is_multimodal(request.model) else "/embeddings"
+        call = self.call(self.url(path, options), body, options)
         return _Prepared(call, TYPECODES.get(str(body.get("output_dtype")), "f"))
 
     async def send(self, prepared: _Prepared) -> EmbeddingResponse:

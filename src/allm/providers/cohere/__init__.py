@@ -1,0 +1,1 @@
+"""Cohere's reranking and transcription; its chat is a preset of `OpenAI`."""
