@@ -17,11 +17,26 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, aio, blocking, fake, keys, mcp, models, providers, session, telemetry, testing, web
+    from allm import (
+        adapters,
+        aio,
+        blocking,
+        fake,
+        hosted,
+        keys,
+        mcp,
+        models,
+        providers,
+        session,
+        telemetry,
+        testing,
+        web,
+    )
     from allm.data.audio import Audio
     from allm.data.content import (
         AudioPart,
         DocumentPart,
+        HostedCall,
         ImagePart,
         Part,
         ProviderPart,
@@ -66,6 +81,8 @@ if TYPE_CHECKING:
         ChatCompleted,
         Event,
         Failed,
+        HostedCallCompleted,
+        HostedCallStarted,
         ImageCompleted,
         MessageCompleted,
         MessagesAdded,
@@ -199,6 +216,9 @@ __all__ = [
     "HaltWhen",
     "HaltedReason",
     "HandlerHalted",
+    "HostedCall",
+    "HostedCallCompleted",
+    "HostedCallStarted",
     "HttpClient",
     "Image",
     "ImageAdapterError",
@@ -314,6 +334,7 @@ __all__ = [
     "from_json",
     "generate",
     "generate_image",
+    "hosted",
     "image_request",
     "image_variations",
     "json_schema",

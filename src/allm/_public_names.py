@@ -6,7 +6,19 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "fake", "keys", "mcp", "models", "providers", "session", "telemetry"),
+        *(
+            "adapters",
+            "aio",
+            "blocking",
+            "fake",
+            "hosted",
+            "keys",
+            "mcp",
+            "models",
+            "providers",
+            "session",
+            "telemetry",
+        ),
         *("testing", "web"),
     }
 )
@@ -14,7 +26,9 @@ MODULES = frozenset(
 
 _NAMES = {
     "data.audio": "Audio",
-    "data.content": ("AudioPart DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"),
+    "data.content": (
+        "AudioPart DocumentPart HostedCall ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"
+    ),
     "data.document": "Document Video",
     "data.embedding": (
         "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"
@@ -25,7 +39,8 @@ _NAMES = {
         "UnwrapError UnwrapReason ValidationError"
     ),
     "data.events": (
-        "AdapterEvent AskUserRequested ChatCompleted Event Failed ImageCompleted MessageCompleted MessagesAdded "
+        "AdapterEvent AskUserRequested ChatCompleted Event Failed HostedCallCompleted HostedCallStarted "
+        "ImageCompleted MessageCompleted MessagesAdded "
         "MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted ReasoningDelta "
         "StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
         "ToolExecutionCompleted ToolExecutionStarted ToolHalted ToolProgress ToolResultEncoded UsageReported"

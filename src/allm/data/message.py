@@ -16,11 +16,13 @@ from allm.data.content import (
     HOLDS,
     MEDIA_TYPES,
     PART_TYPES,
+    HostedCall,
     ImagePart,
     Part,
     ReasoningPart,
     TextPart,
     ToolCall,
+    hosted_calls_in,
 )
 from allm.data.errors import ValidationError
 from allm.data.media import Media, media_problem
@@ -114,6 +116,11 @@ class Message(_Checked):
         if isinstance(self.content, str):
             return ()
         return tuple(part for part in self.content if isinstance(part, ReasoningPart))
+
+    @property
+    def hosted_calls(self) -> tuple[HostedCall, ...]:
+        """What tools of the provider did, each call once, in the order in which they began."""
+        return () if isinstance(self.content, str) else hosted_calls_in(self.content)
 
     @property
     def images(self) -> tuple[ImagePart, ...]:

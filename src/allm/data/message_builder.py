@@ -19,9 +19,11 @@ from typing import Any, Literal
 import attrs
 
 from allm.data.attrs_classes import define, frozen
-from allm.data.content import Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import HostedCall, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
+    HostedCallCompleted,
+    HostedCallStarted,
     ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
@@ -261,6 +263,15 @@ class MessageBuilder:
     def _provider_part(self, event: ProviderPartCompleted) -> None:
         self._complete("provider", event.id, event.part)
 
+    def _hosted_started(self, event: HostedCallStarted) -> None:
+        if event.call.data:
+            self._complete("hosted", event.id, event.call)
+
+    def _hosted_completed(self, event: HostedCallCompleted) -> None:
+        # Where the call is an item of its own, so is its result.
+        kind = "hosted_result" if ("hosted", event.id) in self._blocks else "hosted"
+        self._complete(kind, event.id, event.call)
+
     def _image(self, event: ImageCompleted) -> None:
         self._complete("image", event.id, event.part)
 
@@ -287,6 +298,8 @@ _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
     ToolCallDelta: MessageBuilder._tool_delta,
     ToolCallCompleted: MessageBuilder._tool_completed,
     ProviderPartCompleted: MessageBuilder._provider_part,
+    HostedCallStarted: MessageBuilder._hosted_started,
+    HostedCallCompleted: MessageBuilder._hosted_completed,
     ImageCompleted: MessageBuilder._image,
 }
 
@@ -362,13 +375,13 @@ class Origin:
         """Whether this service made the opaque data of a part."""
         if part.made_at != self.place and (self.has_own or part.made_at is not None):
             return False
-        if isinstance(part, (ReasoningPart, ProviderPart)):
+        if isinstance(part, (ReasoningPart, HostedCall, ProviderPart)):
             return part.provider == self.provider
         return self.provider in part.metadata
 
     def kept(self, part: Part) -> Mapping[str, Any]:
         """The metadata of a part for this service; empty if another service made it."""
-        if isinstance(part, ProviderPart) or not part.metadata or not self.made(part):
+        if isinstance(part, (HostedCall, ProviderPart)) or not part.metadata or not self.made(part):
             return {}
         return as_object(part.metadata.get(self.provider))
 
@@ -380,6 +393,8 @@ class Origin:
             return attrs.evolve(event, made_at=self.place)
         if isinstance(event, ImageCompleted):
             return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
+        if isinstance(event, (HostedCallStarted, HostedCallCompleted)):
+            return attrs.evolve(event, call=attrs.evolve(event.call, made_at=self.place))
         if isinstance(event, ProviderPartCompleted):
             return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
         return event

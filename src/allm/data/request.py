@@ -15,7 +15,7 @@ import attrs
 from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import HOLDS, MEDIA_TYPES, ImagePart, Part, ProviderPart, ReasoningPart
+from allm.data.content import HOLDS, MEDIA_TYPES, HostedCall, ImagePart, Part, ProviderPart, ReasoningPart
 from allm.data.errors import ValidationError
 from allm.data.message import Message, Role, Thread, call_ids, messages_problems, thread_problems, user
 from allm.data.message_pieces import for_dicts
@@ -329,8 +329,9 @@ def unsupported_parts(
 def _refused(part: Part, role: Role, provider: str, media: tuple[type, ...]) -> str | None:
     if isinstance(part, media):
         return f"is {HOLDS[type(part)].phrase}, which {provider} does not take here"
-    if isinstance(part, ReasoningPart):
-        return f"is reasoning in a message of role {role!r}; expected it in an assistant message"
+    if isinstance(part, (HostedCall, ReasoningPart)):
+        what = "reasoning" if isinstance(part, ReasoningPart) else "a call that ran at a provider"
+        return f"is {what} in a message of role {role!r}; expected it in an assistant message"
     if isinstance(part, ProviderPart) and part.provider != provider:
         wanted = f"did you mean {provider!r}?" if part.provider.lower() == provider else f"{provider} cannot read it"
         return f"is a part of {part.provider!r}; {wanted}"

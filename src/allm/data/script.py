@@ -18,6 +18,7 @@ __all__ = [
     "Delay",
     "ErrorItem",
     "Finish",
+    "HostedCallItem",
     "PreflightError",
     "Raw",
     "Reasoning",
@@ -59,6 +60,16 @@ class ToolCallDeltaItem:
 
     id: str
     text: str
+
+
+@frozen
+class HostedCallItem:
+    """A call that ran at the provider, with its result."""
+
+    kind: str
+    input: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    output: Any = attrs.field(default=None, hash=False)
+    id: str | None = None
 
 
 @frozen
@@ -105,7 +116,17 @@ class Finish:
 
 
 ScriptItem = (
-    Text | Reasoning | ToolCallItem | ToolCallDeltaItem | UsageItem | Delay | ErrorItem | PreflightError | Raw | Finish
+    Text
+    | Reasoning
+    | ToolCallItem
+    | ToolCallDeltaItem
+    | HostedCallItem
+    | UsageItem
+    | Delay
+    | ErrorItem
+    | PreflightError
+    | Raw
+    | Finish
 )
 
 Trouble = Delay | ErrorItem | PreflightError

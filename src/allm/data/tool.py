@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import attrs
 
@@ -77,6 +77,7 @@ class Tool:
         deferred: The model sees it once the provider's tool search has found it (Anthropic; OpenAI's Responses API).
     """
 
+    hosted: ClassVar[bool] = False
     name: str
     description: str
     schema: dict[str, Any] = attrs.field(factory=lambda: {"type": "object", "properties": {}}, hash=False)

@@ -268,7 +268,7 @@ def prepare_call(call: ModelCall) -> Any:
         request, new_change = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
         call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call, vendor) else _fitted(call)
-    if any(tool.compact or tool.deferred for tool in request.tools):
+    if any(tool.compact or tool.deferred or tool.hosted for tool in request.tools):
         request = hide_tools(vendor, request, call.adapter_options)
     try:
         prepared = adapter.prepare(request, call.adapter_options)

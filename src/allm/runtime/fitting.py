@@ -20,6 +20,7 @@ import attrs
 from allm.data.content import (
     AudioPart,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -192,6 +193,10 @@ def hide_tools(adapter: Adapter, request: Request, options: AdapterOptions) -> R
     Raises:
         ValidationError: `unsupported_capability`: the adapter's API cannot defer them.
     """
+    hosted = [index for index, tool in enumerate(request.tools) if tool.hosted]
+    if hosted and not adapter.hosts_tools(request, options):
+        what = f"runs at a provider, but this API of {adapter.provider} runs no tools; use a tool of your own"
+        refuse([Problem(("tools", index), "unsupported_tool", what) for index in hosted])
     deferred = [index for index, tool in enumerate(request.tools) if tool.deferred]
     if deferred and not adapter.defers_tools(request, options):
         what = f"is deferred, but this API of {adapter.provider} has no tool search; use compact tools"
@@ -241,8 +246,10 @@ def _needed_by(part: Part) -> str | None:
     match part:
         case ImagePart():
             return "vision"
-        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart() | DocumentPart() | AudioPart() | VideoPart():
-            return None  # of the last three the catalog says nothing
+        case TextPart() | ReasoningPart() | ToolCall() | HostedCall() | ProviderPart():
+            return None
+        case DocumentPart() | AudioPart() | VideoPart():
+            return None  # the catalog says nothing of them
         case _:
             assert_never(part)
 

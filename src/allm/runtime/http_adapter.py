@@ -107,6 +107,10 @@ class Adapter(ABC):
         """Whether the API has a tool search, which finds the request's `deferred` tools; if not, they are refused."""
         return False
 
+    def hosts_tools(self, _request: Request, _options: AdapterOptions, /) -> bool:
+        """Whether the adapter knows tools of `allm.hosted`, which it then checks itself; if not, they are refused."""
+        return False
+
     @property
     def most_logprobs(self) -> int:
         """How many of the likeliest tokens the provider gives log probabilities of; 0: none, or not known."""
@@ -164,6 +168,9 @@ class _WithDefaults(Adapter):
     def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
         defers = getattr(self._adapter, "defers_tools", super().defers_tools)
         return bool(defers(request, options))
+
+    def hosts_tools(self, request: Request, options: AdapterOptions, /) -> bool:
+        return bool(getattr(self._adapter, "hosts_tools", super().hosts_tools)(request, options))
 
     @property
     def most_logprobs(self) -> int:

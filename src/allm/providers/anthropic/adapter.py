@@ -129,6 +129,10 @@ class Anthropic(HttpAdapter, StreamAdapter):
         """Every version has a tool search; older models refuse it themselves."""
         return True
 
+    def hosts_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Which ones, the encoding knows."""
+        return True
+
     @property
     def ignored_options(self) -> frozenset[str]:
         """OpenAI's `verbosity` has no counterpart."""
@@ -148,9 +152,14 @@ class Anthropic(HttpAdapter, StreamAdapter):
             prompt_cache=self.prompt_cache,
             origin=origin,
         )
-        return self.stream_call(
+        body, adapter = encode(request, options, settings), self
+        if any(tool.hosted for tool in request.tools):
+            from allm.providers.anthropic.hosted_tools import betas_of
+
+            adapter = attrs.evolve(self, betas=dict.fromkeys((*self.betas, *betas_of(body))))
+        return adapter.stream_call(
             _address(base_url),
-            encode(request, options, settings),
+            body,
             options,
             functools.partial(MessagesDecoder, self.provider, origin=origin),
             max_event_bytes=self.max_event_bytes,

@@ -27,6 +27,7 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.providers.anthropic.hosted_blocks import HostedBlocks, is_hosted
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 from allm.providers.anthropic.usual_events import Input, Text, Thought
 
@@ -56,22 +57,25 @@ class Block(Protocol):
         """
         ...
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         """The block is complete."""
         ...
 
 
-def open_block(data: dict[str, Any], number: int, call_id: str) -> Block:
+def open_block(data: dict[str, Any], number: int, call_id: str, hosted: HostedBlocks) -> Block:
     """A new block.
 
     Args:
         data: As it starts.
         number: Blocks of the answer before it, for an id of its own.
         call_id: The id for it if it is a call.
+        hosted: The calls of the answer that are not for the caller.
     """
     kind = as_text(data.get("type")) or "unknown"
     if kind == "tool_use":
         return _Call(call_id, data)
+    if is_hosted(kind):
+        return _Hosted(f"hosted-{number}", data, calls=hosted)
     return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
 
 
@@ -105,9 +109,9 @@ class _Text:
         self.pieces.extend(texts)
         return TextDelta
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         kept = {**self.data, "citations": self.citations or None}
-        return TextCompleted(self.id, self.pieces.text(), metadata=_rest(kept, "type", "text"))
+        return [TextCompleted(self.id, self.pieces.text(), metadata=_rest(kept, "type", "text"))]
 
     def _add(self, text: Any) -> list[AdapterEvent]:
         if as_text(text) is None:
@@ -141,9 +145,9 @@ class _Thinking:
         self.pieces.extend(texts)
         return ReasoningDelta
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         # An empty signature is one as well: servers that do not sign want their thinking back all the same.
-        return ReasoningCompleted(self.id, self.pieces.text(), provider=PROVIDER, signature=self.signature or "")
+        return [ReasoningCompleted(self.id, self.pieces.text(), provider=PROVIDER, signature=self.signature or "")]
 
     def _add(self, text: Any) -> list[AdapterEvent]:
         if as_text(text) is None:
@@ -169,9 +173,9 @@ class _Redacted:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:  # noqa: ARG002
         return None
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         data = as_text(self.data.get("data")) or ""
-        return ReasoningCompleted(self.id, "", provider=PROVIDER, encrypted_content=data)
+        return [ReasoningCompleted(self.id, "", provider=PROVIDER, encrypted_content=data)]
 
 
 @attrs.define(eq=False)
@@ -236,13 +240,13 @@ class _Call:
         self.input.pieces.extend(texts)
         return ToolCallDelta
 
-    def stop(self) -> AdapterEvent:
+    def stop(self) -> list[AdapterEvent]:
         raw: str | None = self.input.text
         arguments = parse_arguments(self.input.text)
         if not raw and self.data.get("input"):
             arguments, raw = self.input.whole()
         kept = _rest(self.data, "type", "id", "name", "input")
-        return ToolCallCompleted(self.id, self.name, arguments, raw, metadata=kept)
+        return [ToolCallCompleted(self.id, self.name, arguments, raw, metadata=kept)]
 
 
 @attrs.define(eq=False)
@@ -270,12 +274,26 @@ class _Opaque:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:  # noqa: ARG002
         return None
 
-    def stop(self) -> AdapterEvent:
+    def wire(self) -> dict[str, Any]:
+        """The block as it goes back."""
         text = self.input.text
         if text:
             arguments = parse_arguments(text)
             self.data["input"] = {INVALID_JSON: text} if arguments is None else arguments
-        return ProviderPartCompleted(self.id, ProviderPart(PROVIDER, self.data))
+        return self.data
+
+    def stop(self) -> list[AdapterEvent]:
+        return [ProviderPartCompleted(self.id, ProviderPart(PROVIDER, self.wire()))]
+
+
+@attrs.define(eq=False)
+class _Hosted(_Opaque):
+    """A call of a tool of Anthropic's, or its result."""
+
+    calls: HostedBlocks = attrs.field(factory=HostedBlocks, kw_only=True)
+
+    def stop(self) -> list[AdapterEvent]:
+        return self.calls.events(self.wire())
 
 
 _KINDS: dict[str, Callable[[str, dict[str, Any]], Block]] = {

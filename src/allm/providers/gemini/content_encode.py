@@ -52,6 +52,7 @@ from allm.adapters import (
 from allm.data.content import (
     AudioPart,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -184,10 +185,10 @@ class ContentEncoder:
                 return self._call(part)
             case ReasoningPart():
                 return self._reasoning(part)
-            case ProviderPart():
+            case HostedCall() | ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if role == "model" else part.provider == PROVIDER
-                known = own and not _NOT_PARTS.intersection(part.data)
+                known = own and part.data and not _NOT_PARTS.intersection(part.data)
                 return dict(part.data) if known else None
             case _ as unreachable:
                 assert_never(unreachable)

@@ -212,6 +212,8 @@ class GeminiDecoder(StreamDecoder):
         self._parts.close(clean=finish in _CLEAN)
         if self._grounding:
             self._parts.provider_part({"groundingMetadata": self._grounding})
+        for event in self._parts.hosted.of_answer(self._grounding, self.notes.get("urlContextMetadata")):
+            self.add(event)
         self.complete(finish, raw)
 
     def on_failure(self) -> None:

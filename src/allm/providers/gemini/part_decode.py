@@ -26,6 +26,7 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.providers.gemini.hosted_parts import HostedParts
 from allm.providers.gemini.partial_args import PartialArguments
 
 __all__ = ["ITSELF", "PROVIDER", "PartDecoder"]
@@ -84,6 +85,7 @@ class PartDecoder:
     Attributes:
         add: Takes each event.
         taken: Ids of the calls that the conversation has already; no new call gets one of them.
+        hosted: Those of tools that run at Google.
     """
 
     add: Callable[[AdapterEvent], None]
@@ -92,6 +94,7 @@ class PartDecoder:
     _call: _Call | None = attrs.field(default=None, init=False)
     _blocks: int = attrs.field(default=0, init=False)
     _ids: UniqueIds = attrs.field(init=False)
+    hosted: HostedParts = attrs.field(factory=HostedParts, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._ids = UniqueIds(self.taken)
@@ -112,7 +115,12 @@ class PartDecoder:
         else:
             self._close_run()
             # What the item is comes first, in whichever order the provider wrote it.
-            self.provider_part(dict(sorted(part.items(), key=lambda item: item[0] in _BESIDE_DATA)))
+            part = dict(sorted(part.items(), key=lambda item: item[0] in _BESIDE_DATA))
+            events = self.hosted.events(part)
+            for event in events:
+                self.add(event)
+            if not events:
+                self.provider_part(part)
 
     def more(self, kind: str, texts: list[str]) -> str | None:
         """Take more of the block that is being received; its id, None if it is not of that kind."""

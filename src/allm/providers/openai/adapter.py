@@ -24,7 +24,7 @@ from allm.data.request import JsonSchema, Request
 from allm.providers.openai import chat_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection, is_openai, row_at, url_value
-from allm.providers.openai.presets import ENDPOINTS, Endpoint
+from allm.providers.openai.presets import ENDPOINTS, HOSTS, Endpoint
 
 __all__ = ["OpenAI", "endpoint_for"]
 
@@ -137,9 +137,15 @@ class OpenAI(Connection, StreamAdapter):
         """The Responses API has a tool search; models that lack it refuse it themselves."""
         return self._endpoint(request, options) == "responses"
 
+    def hosts_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Which ones, the encoding knows."""
+        return True
+
     def _endpoint(self, request: Request, options: AdapterOptions) -> str:
         if self.endpoint != "auto":
             return self.endpoint
+        if self.row.name in HOSTS and any(tool.hosted for tool in request.tools):
+            return "responses"
         if self.row.endpoint is not None:
             return self.row.endpoint
         at_openai = is_openai(self.find_base_url(options, "responses", request.model))

@@ -46,6 +46,7 @@ from allm.adapters import (
 from allm.data.content import (
     AudioPart,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -89,7 +90,13 @@ def encode(
     Raises:
         ValidationError: With every problem found.
     """
+    hosted: list[Problem] = []
+    if any(tool.hosted for tool in request.tools):
+        from allm.providers.openai.hosted_tools import with_hosted
+
+        request = with_hosted(request, preset, hosted, responses=False)
     encoder = _MessageEncoder(preset, origin or Origin(preset.name))
+    encoder.problems += hosted
     encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,
@@ -206,7 +213,7 @@ class _MessageEncoder:
             case ProviderPart():
                 own = part.provider == self.preset.name and part.data.get("type") in _USER_PARTS
                 return [dict(part.data)] if own else []
-            case ReasoningPart() | ToolCall():  # only an assistant has them
+            case ReasoningPart() | ToolCall() | HostedCall():  # only an assistant has them
                 return []
             case _:
                 assert_never(part)

@@ -33,7 +33,13 @@ def encode(
     Raises:
         ValidationError: With every problem found.
     """
+    hosted: list[Problem] = []
+    if any(tool.hosted for tool in request.tools):
+        from allm.providers.openai.hosted_tools import with_hosted
+
+        request = with_hosted(request, preset, hosted, responses=True)
     encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=request.options.get("store") is True)
+    encoder.problems += hosted
     encoder.problems += unsupported_parts(request.messages, preset.name, refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,

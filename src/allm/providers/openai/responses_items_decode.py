@@ -22,12 +22,14 @@ from allm.adapters import Pieces, UniqueIds, as_count, as_objects, as_text, dump
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    HostedCallCompleted,
     ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
     TextCompleted,
     ToolCallCompleted,
 )
+from allm.providers.openai.hosted_items import hosted_call
 from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Item",
     "Items",
     "call_of",
+    "hosted_of",
     "image_of",
     "input_of",
     "may_be_text",
@@ -239,6 +242,12 @@ def image_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent 
         return None
     rest = {name: value for name, value in item.items() if name != "result"}
     return ImageCompleted(opened.id, ImagePart(image, metadata={provider: rest}))
+
+
+def hosted_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent | None:
+    """A call that ran at the service."""
+    call = hosted_call(provider, opened.id, item)
+    return None if call is None else HostedCallCompleted(opened.id, call)
 
 
 def other_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:

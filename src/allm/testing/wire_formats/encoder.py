@@ -24,6 +24,7 @@ from allm.data.script import (
     Delay,
     ErrorItem,
     Finish,
+    HostedCallItem,
     PreflightError,
     Raw,
     Reasoning,
@@ -97,6 +98,7 @@ class Encoder(abc.ABC):
     pauses: dict[int, float] = attrs.field(init=False, factory=dict[int, float])
     pieces: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _numbers: Counter[str] = attrs.field(init=False, factory=Counter[str])
+    _hosted: int = attrs.field(init=False, default=0)
     _body: bytearray = attrs.field(init=False, factory=bytearray)
     _open: Block | None = attrs.field(init=False, default=None)
     _started: bool = attrs.field(init=False, default=False)
@@ -133,6 +135,10 @@ class Encoder(abc.ABC):
     @abc.abstractmethod
     def _on_raw(self, kind: str, payload: Any) -> None:
         """Write a chunk without a meaning."""
+
+    def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
+        """Write a call that ran at the provider; a format that has none writes nothing."""
+        del item, call_id
 
     def write(self, data: str | bytes) -> None:
         """Append bytes to the body."""
@@ -180,6 +186,10 @@ class Encoder(abc.ABC):
                 self._deltas("text", split(text))
             case Reasoning(text):
                 self._deltas("reasoning", split(text))
+            case HostedCallItem():
+                self._close()
+                self._on_hosted_call(item, f"hosted_{self._hosted}")
+                self._hosted += 1
             case Raw(_, bytes() as data):
                 self.write(data)
             case Raw(kind, payload):
