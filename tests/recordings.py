@@ -43,7 +43,6 @@ LEFT_ASIDE = {
     "kind": "decides whether the case is used",
     "stream": "the decoders recognize the form of the body",
     "status": "is in the reply that is replayed",
-    "citations": "have no type of their own: they are kept unchanged in the metadata of their part",
     "type": "of an error: its code, or else its type, is compared",
     "grpc_status": "as the type",
     "code": "as the type",
@@ -63,6 +62,10 @@ WRONG = {
     "server_tools/gemini_url_context_stream": (
         {"server_tool_events": ["groundingMetadata"]},
         "urlContextMetadata is a field of the candidate, not a part: it is kept in the metadata of the response",
+    ),
+    "citations/perplexity_stream_shortened": (
+        {"citations": lambda body: [_source(result) for result in body["search_results"]]},
+        "every chunk has search_results, to which marks in the text refer",
     ),
     "server_tools/openrouter_web_search": (
         {"reasoning": lambda body: "".join(_summaries(body["choices"][0]["message"]["reasoning_details"]))},
@@ -120,11 +123,16 @@ def translated(folder, expected):
     else:
         clean = "tool_calls" if expected["tool_calls"] else "stop"
         wanted["finish_reason"] = _FINISH.get(expected["raw_finish_reason"], clean)
+    wanted["citations"] = [
+        {name: citation.get(name) or None for name in ("url", "file_id", "quote")}
+        | {"start": citation["start"], "end": citation["end"]}
+        for citation in wanted.get("citations", ())
+    ]
     wanted["tool_calls"] = [{"raw_arguments": None, **call} for call in wanted["tool_calls"]]
     for path, value in right.items():
         *outer, last = path.split(".")
         holder = wanted[outer[0]] if outer else wanted
-        holder[last] = value(json.loads((folder / "response.body").read_bytes())) if callable(value) else value
+        holder[last] = value(_last(folder / "response.body")) if callable(value) else value
     return wanted
 
 
@@ -144,6 +152,17 @@ def _error(folder, expected):
         "provider_code": None if code is None else str(code),
         "message_contains": expected["message"],
     }
+
+
+def _last(path):
+    """The body, or the last event of a stream that has JSON."""
+    body = path.read_bytes()
+    events = [line.removeprefix(b"data:") for line in body.splitlines() if line.startswith(b"data: {")]
+    return json.loads(events[-1] if events else body)
+
+
+def _source(result):
+    return {"url": result["url"], "file_id": None, "quote": result["snippet"], "start": None, "end": None}
 
 
 def _summaries(details):

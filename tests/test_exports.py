@@ -31,6 +31,7 @@ PUBLIC_MODULES = [
     "allm.mcp",
     "allm.models",
     "allm.providers",
+    "allm.render",
     "allm.session",
     "allm.telemetry",
     "allm.telemetry.otel",

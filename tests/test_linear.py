@@ -42,6 +42,11 @@ SCRIPTS = {
     "calls without ids": lambda n: [fake.tool_call("f", {"a": i}) for i in range(n)],
     "calls with one id": lambda n: [fake.tool_call("f", {"a": i}, id="c") for i in range(n)],
     "a long call": lambda n: [fake.tool_call("f", {"a": "word " * n})],
+    "citations": lambda n: [
+        item
+        for i in range(n)
+        for item in (fake.text("Zürich 🦉 "), fake.citation(i, i + 1, url=f"https://{i}.example"))
+    ],
     "text with usage": lambda n: [*map(fake.text, map(str, range(n))), fake.usage(input_tokens=1, output_tokens=n)],
 }
 

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
         mcp,
         models,
         providers,
+        render,
         session,
         telemetry,
         testing,
         web,
     )
     from allm.data.audio import Audio
+    from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
         DocumentPart,
@@ -79,6 +81,7 @@ if TYPE_CHECKING:
         AdapterEvent,
         AskUserRequested,
         ChatCompleted,
+        CitationAdded,
         Event,
         Failed,
         HostedCallCompleted,
@@ -188,6 +191,8 @@ __all__ = [
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
+    "Citation",
+    "CitationAdded",
     "Classification",
     "Document",
     "DocumentPart",
@@ -270,6 +275,7 @@ __all__ = [
     "SessionReason",
     "SessionStatus",
     "SourceKind",
+    "SourcePlace",
     "Speech",
     "SpeechOptions",
     "SpeechRequest",
@@ -344,6 +350,7 @@ __all__ = [
     "models",
     "moderate",
     "providers",
+    "render",
     "request",
     "session",
     "set_defaults",

@@ -6,26 +6,15 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *(
-            "adapters",
-            "aio",
-            "blocking",
-            "fake",
-            "hosted",
-            "keys",
-            "mcp",
-            "models",
-            "providers",
-            "session",
-            "telemetry",
-        ),
-        *("testing", "web"),
+        *("adapters", "aio", "blocking", "fake", "hosted", "keys", "mcp", "models", "providers", "render"),
+        *("session", "telemetry", "testing", "web"),
     }
 )
 """Public names that are modules."""
 
 _NAMES = {
     "data.audio": "Audio",
+    "data.citation": "Citation SourcePlace",
     "data.content": (
         "AudioPart DocumentPart HostedCall ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"
     ),
@@ -39,10 +28,10 @@ _NAMES = {
         "UnwrapError UnwrapReason ValidationError"
     ),
     "data.events": (
-        "AdapterEvent AskUserRequested ChatCompleted Event Failed HostedCallCompleted HostedCallStarted "
-        "ImageCompleted MessageCompleted MessagesAdded "
-        "MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted ReasoningDelta "
-        "StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
+        "AdapterEvent AskUserRequested ChatCompleted CitationAdded Event Failed HostedCallCompleted "
+        "HostedCallStarted ImageCompleted MessageCompleted MessagesAdded MessageStarted OrchestrationEvent "
+        "ProviderPartCompleted RawChunk ReasoningCompleted ReasoningDelta StepCompleted TextCompleted TextDelta "
+        "ToolCallCompleted ToolCallDelta ToolCallStarted "
         "ToolExecutionCompleted ToolExecutionStarted ToolHalted ToolProgress ToolResultEncoded UsageReported"
     ),
     "data.file_ref": "FileRef",

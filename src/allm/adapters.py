@@ -46,6 +46,7 @@ Encoding conversations and media:
     `document_note` put into text what the service has no field for, `is_text` tells what is text by its type.
     `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
+    `code_spans` tells where a text in Markdown has code.
 """
 
 from __future__ import annotations
@@ -160,6 +161,7 @@ from allm.runtime.http_adapter import (
 if TYPE_CHECKING:
     from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
     from allm.data.embedding_check import text_size as text_size
+    from allm.data.markdown_code import code_spans as code_spans
     from allm.data.sent_media import (
         document_note as document_note,
         document_text as document_text,
@@ -245,6 +247,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "call_user",
     "classify_error",
+    "code_spans",
     "document_note",
     "document_text",
     "dumps",
@@ -314,6 +317,7 @@ _LATER = {
     "http.json_call": ("JsonResponse", "post_json"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
+    "data.markdown_code": ("code_spans",),
     "runtime.generated": ("image_of_base64", "image_of_url"),
     "runtime.vectors": ("unit_vector", "vector_of"),
 }

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from allm.data.citation import Citation
 from allm.data.errors import AllmError
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
+    CitationItem as CitationItem,
     Delay as Delay,
     ErrorItem as ErrorItem,
     Finish as Finish,
@@ -29,6 +31,7 @@ from allm.data.script import (
 )
 
 __all__ = [
+    "CitationItem",
     "Delay",
     "ErrorItem",
     "Finish",
@@ -42,6 +45,7 @@ __all__ = [
     "ToolCallItem",
     "Trouble",
     "UsageItem",
+    "citation",
     "delay",
     "error",
     "finish",
@@ -59,6 +63,11 @@ __all__ = [
 def text(text: str) -> Text:
     """Visible text."""
     return Text(text)
+
+
+def citation(start: int | None = None, end: int | None = None, **fields: Any) -> CitationItem:
+    """A citation of the text before it: its place in that block of text, and the other fields of `Citation`."""
+    return CitationItem(Citation(start, end, **fields))
 
 
 def reasoning(text: str) -> Reasoning:

@@ -37,6 +37,23 @@ async def test_a_file_gets_the_whole_answer(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out.md"]
 
 
+async def test_the_sources_of_an_answer_are_listed_beside_it(run):
+    """Each once, on standard error, so that a pipe gets the text alone; the JSON has them anyway."""
+    script = [
+        fake.text("Yes. No."),
+        fake.citation(0, 4, url="https://a.example", title="A\x1b[2J"),
+        fake.citation(5, 8, url="https://b.example"),
+        fake.citation(0, 8, url="https://a.example", title="A\x1b[2J"),
+    ]
+    code, output, errors = await run(script)
+    assert (code, output) == (0, "Yes. No.\n")
+    assert [line.split()[0] for line in errors.splitlines()] == ["[1]", "[2]"]
+    assert "\x1b" not in errors
+    assert errors.splitlines()[1] == "[2] https://b.example"
+    _, output, errors = await run(script, "--json")
+    assert (len(json.loads(output)["message"]["content"][0]["citations"]), errors) == (3, "")
+
+
 async def test_a_dash_is_standard_output(run):
     """The text alone."""
     assert await run([fake.text("Yes.")], "-o", "-") == (0, "Yes.\n", "")

@@ -411,6 +411,18 @@ def test_a_line_that_is_no_text_is_told(terminal):
     assert held.stored.session.thread.messages[0].text == "a?"
 
 
+def test_sources_are_listed_after_the_answer(terminal):
+    """Each once, on standard error."""
+    script = [
+        fake.text("Yes."),
+        fake.citation(0, 4, url="https://a.example", title="A"),
+        fake.citation(0, 3, title="B"),
+    ]
+    chat(terminal, "hi\n", script)
+    assert [line for line in err(terminal).splitlines() if "[1]" in line and "A https://a.example" in line]
+    assert "[2] B" in err(terminal)
+
+
 async def test_signals_are_left_alone_in_other_threads():
     """Signals reach the main thread only; in others the work just runs."""
     done = []

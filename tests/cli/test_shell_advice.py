@@ -161,6 +161,8 @@ ONLY_IN_PYTHON = {
     "http/keys.py": "keys that are functions of the program",
     "http/response.py": "clients of the program",
     "http/trio_task.py": "a command runs Trio",
+    "mcp/connect.py": "tools of MCP servers are chosen in Python",
+    "mcp/connection.py": "tools of MCP servers are chosen in Python",
     "providers/anthropic/encode.py": "a command asks for JSON by a schema only",
     "providers/fake/adapter.py": "scripts of tests",
     "providers/gemini/encode.py": "no command has this option",

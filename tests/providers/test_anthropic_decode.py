@@ -6,6 +6,8 @@ import pytest
 
 from allm import (
     AdapterError,
+    Citation,
+    CitationAdded,
     Failed,
     MessageCompleted,
     MessageStarted,
@@ -29,6 +31,11 @@ from allm.providers.anthropic.decode import MessagesDecoder
 from anthropic_wire import SIGNATURE, answer, block, call, decode, fold, sse, started, stopped, text, thinking
 
 PING = {"type": "ping"}
+
+
+def cited(length, data, **fields):
+    """A citation of a whole text, with the data that goes back."""
+    return Citation(0, length, provider="anthropic", data=data, **fields)
 
 
 def kept(**data):
@@ -93,7 +100,7 @@ BLOCKS = {
             block(1, {"type": "text", "text": "", "citations": []}, {"type": "text_delta", "text": "."}),
         ],
         (
-            TextPart("noon", metadata=kept(citations=[{"type": "page_location", "cited_text": "noon"}])),
+            TextPart("noon", citations=[cited(4, {"type": "page_location", "cited_text": "noon"}, quote="noon")]),
             TextPart("."),
         ),
     ),
@@ -449,6 +456,7 @@ def test_a_plain_json_answer():
         ReasoningDelta,
         ReasoningCompleted,
         TextDelta,
+        CitationAdded,
         TextCompleted,
         ToolCallStarted,
         ToolCallCompleted,
@@ -460,7 +468,7 @@ def test_a_plain_json_answer():
     ]
     assert response.message.parts == (
         ReasoningPart("hm", provider="anthropic", signature=SIGNATURE),
-        TextPart("noon", metadata=kept(citations=[{"type": "page_location"}])),
+        TextPart("noon", citations=[cited(4, {"type": "page_location"})]),
         ToolCall("a", "clock", {"city": "Ulm"}),
         ToolCall("b", "clock", {}, ""),
         ProviderPart("anthropic", DOCUMENT["content"][4]),

@@ -230,6 +230,39 @@ def test_all_documents_are_cited_or_none():
     assert caught.value.errors == ((("messages", 0, "content", 2), "mixed_citations"),)
 
 
+def found(**fields):
+    """A text that a search found."""
+    return allm.DocumentPart(TEXT, title="Owls", source="https://owl.example/1", citations=True, **fields)
+
+
+def test_what_a_search_found_is_a_search_result_for_anthropic():
+    """In a prompt and in a result; what is no text keeps being a document, and says where it is from."""
+    block = {
+        "type": "search_result",
+        "source": "https://owl.example/1",
+        "title": "Owls",
+        "content": [{"type": "text", "text": "Zwölf\nOwls"}],
+        "citations": {"enabled": True},
+    }
+    call = allm.ToolCall("c1", "look", {})
+    pdf = allm.DocumentPart(PDF, source="kb/7", context="Old.", citations=True)
+    messages = [allm.user("Hi", found(), pdf), allm.assistant(call), allm.tool_result("c1", [found()])]
+    adapter = allm.providers.Anthropic(api_key="k")
+    request = allm.Request(messages, model="claude-sonnet-4-6")
+    first, _, last = json.loads(adapter.prepare(request, allm.adapters.AdapterOptions()).body)["messages"]
+    assert first["content"][1] == block
+    assert (first["content"][2]["type"], first["content"][2]["context"]) == ("document", "Source: kb/7\nOld.")
+    assert last["content"][0]["content"] == [block]
+
+
+@pytest.mark.parametrize("wire", ["chat", "responses", "gemini"])
+def test_what_a_search_found_is_text_elsewhere(wire):
+    """With its title and its source."""
+    sent = json.dumps(body_of(wire, found()))
+    assert "https://owl.example/1" in sent
+    assert "Owls" in sent
+
+
 def adapter_at(server, name):
     if name.startswith("openai"):
         endpoint = "responses" if name == "openai_responses" else "chat_completions"

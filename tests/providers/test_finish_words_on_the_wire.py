@@ -12,7 +12,7 @@ from allm.providers.anthropic import decode as anthropic_decode
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.gemini import decode as gemini_decode
 from allm.providers.gemini.decode import GeminiDecoder
-from allm.providers.openai import chat_decode
+from allm.providers.openai import answer_notes
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.testing import Reply, WireServer
@@ -52,7 +52,7 @@ def responses(word):
 WIRES = [chat, anthropic, gemini, responses]
 
 
-@pytest.mark.parametrize("vendor", [chat_decode, anthropic_decode, gemini_decode], ids=["chat", "anthropic", "gemini"])
+@pytest.mark.parametrize("vendor", [answer_notes, anthropic_decode, gemini_decode], ids=["chat", "anthropic", "gemini"])
 def test_a_vendors_own_words_mean_what_they_mean_elsewhere(vendor):
     """The words that stand in a decoder are also in the table for all wire formats, with the same meaning."""
     assert {word: finish_reason_of(word) for word in vendor._FINISH} == vendor._FINISH

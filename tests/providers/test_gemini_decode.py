@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from allm import (
+    Citation,
     Failed,
     Image,
     ImagePart,
@@ -480,7 +481,8 @@ def test_search_results_are_an_item_of_the_provider():
     data = {**first["groundingMetadata"], **second["groundingMetadata"]}
     part = ProviderPart("gemini", {"groundingMetadata": data})
     assert events[-2] == ProviderPartCompleted("provider-1", part)
-    assert fold(events).message.content == (TextPart("a"), part)
+    cited = Citation(url="https://a.b", provider="gemini")
+    assert fold(events).message.content == (TextPart("a", citations=[cited]), part)
 
 
 def test_notes_about_the_answer():

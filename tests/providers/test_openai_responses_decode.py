@@ -218,7 +218,9 @@ def test_annotations_are_kept_with_their_text():
         )
     )
     assert response.output_text == "So it is."
-    assert response.message.parts[0].metadata["openai"]["annotations"] == [note]
+    cited = allm.Citation(0, 1, title="T", url="https://x.example", provider="openai", data=note)
+    assert response.message.parts[0].citations == response.citations == (cited,)
+    assert "annotations" not in response.message.parts[0].metadata["openai"]
 
 
 @pytest.mark.parametrize(

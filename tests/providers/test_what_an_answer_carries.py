@@ -135,7 +135,8 @@ async def test_citations_in_the_message():
     found = {"citations": ["https://a.example"], "context": {"intent": "ask"}}
     response = await ask(document({"content": "Hi", **found}), "gateway")
     assert response.metadata == {"gateway": found}
-    assert response.message == allm.assistant(allm.TextPart("Hi"))
+    cited = allm.Citation(url="https://a.example", provider="gateway")
+    assert response.message == allm.assistant(allm.TextPart("Hi", citations=[cited]))
 
 
 async def test_tools_that_the_service_ran():

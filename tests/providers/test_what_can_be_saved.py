@@ -110,7 +110,8 @@ def answered(decoder, events):
     decoded, size = [], AnswerSize(allm.AnswerLimits())
     try:
         for event in events:
-            decoded += decoder.decode("", dumps(event))
+            if not decoder.done:
+                decoded += decoder.decode("", dumps(event))
         if not decoder.done:
             decoded += decoder.end("")
     except allm.AdapterError as error:

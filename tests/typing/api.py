@@ -380,6 +380,8 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
             return event.name
         case allm.ProviderPartCompleted():
             return event.part.provider
+        case allm.CitationAdded():
+            return event.citation.url
         case allm.ImageCompleted():
             return event.part.image.mime_type
         case allm.Failed():

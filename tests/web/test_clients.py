@@ -297,6 +297,29 @@ def test_pictures_come_through(clients):
     assert activity["content"] == {"url": image.to_data_uri(), "mimeType": "image/png"}
 
 
+def test_sources_come_through(clients):
+    """A page gets each address once; what the provider wants back goes through the page."""
+    data = {"type": "web_search_result_location", "cited_text": "x", "url": "https://o.test", "encrypted_index": "E"}
+    cited = allm.Citation(0, 5, url="https://o.test", title="Owls", provider="anthropic", data=data)
+    answer = allm.assistant(allm.TextPart("Owls.", citations=[cited, cited]))
+    events = [
+        allm.MessageStarted(id="r"),
+        allm.TextDelta("t", "Owls."),
+        allm.CitationAdded("t", cited),
+        allm.CitationAdded("t", cited),
+        allm.TextCompleted("t", "Owls."),
+        allm.MessageCompleted(answer),
+    ]
+    read = clients.read("ai7", written(UiChunks(), events), text="go")
+    [source] = [part for part in read["messages"][-1]["parts"] if part["type"] == "source-url"]
+    assert (source["url"], source["title"]) == ("https://o.test", "Owls")
+    [back] = [message for message in allm.web.read_ui(read["next"]).thread.messages if message.role == "assistant"]
+    assert back.parts == answer.parts
+    read = clients.read("agui", written(AgUiEvents("t", "r"), events), messages=GO)
+    [back] = [message for message in allm.web.read_ag_ui(read["next"]).thread.messages if message.role == "assistant"]
+    assert back.parts == answer.parts
+
+
 def test_a_message_of_the_user_that_joins_is_in_the_conversation(clients):
     """`send_user` during a turn: an AG-UI client sees it where it joined."""
     added = [

@@ -11,8 +11,9 @@ import attrs
 import allm
 from allm.cli.code_block import code_blocks
 from allm.cli.exit_codes import describe
+from allm.cli.terminal import visible
 
-__all__ = ["Form", "Result", "notes_on", "problem_of", "text_of", "thread_of"]
+__all__ = ["Form", "Result", "notes_on", "problem_of", "sources_of", "text_of", "thread_of"]
 
 _NOT_RUN = "the turn ended before this call ran"
 
@@ -71,6 +72,13 @@ def notes_on(response: allm.Response, form: Form, *, tools: bool) -> Iterator[st
     if response.finish_reason in {"length", "content_filter", "other"}:
         reason = response.raw_finish_reason or response.finish_reason
         yield f"the response ended early, with finish reason {reason!r}"
+
+
+def sources_of(message: allm.Message) -> Iterator[str]:
+    """A line for each source that an answer names, in the order of their first mention."""
+    named = dict.fromkeys((cited.url or cited.file_id or "", cited.title or "") for cited in message.citations)
+    for number, (place, title) in enumerate(named, start=1):
+        yield visible(" ".join(filter(None, (f"[{number}]", title, place if place != title else ""))))
 
 
 def thread_of(messages: Iterable[allm.Message], result: Result) -> allm.Thread:

@@ -9,6 +9,7 @@ from typing import Any, assert_never, final
 import attrs
 
 import allm
+from allm.cli.answer import sources_of
 from allm.cli.exit_codes import describe
 from allm.cli.hosted_line import hosted_line
 from allm.cli.markdown_text import MarkdownText
@@ -90,7 +91,7 @@ class TurnScreen:
                 pass  # not for the reader
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.MessageStarted() | allm.UsageReported():
                 pass
-            case allm.MessageCompleted() | allm.Failed():
+            case allm.CitationAdded() | allm.MessageCompleted() | allm.Failed():
                 pass  # `ended` shows how the turn ended
             case _:
                 assert_never(event)
@@ -125,6 +126,8 @@ class TurnScreen:
         if result.pending_question is not None:
             self._display.show(result.pending_question)
             self._display.end()
+        for source in () if last is None else sources_of(last.message):
+            self._terminal.line(source, dim=True)
         note = _note(result)
         if note:
             self._terminal.line(note)

@@ -75,7 +75,7 @@ class Screen:
                 pass  # not in the script
             case allm.HostedCallStarted() | allm.HostedCallCompleted():
                 pass  # not in the script
-            case allm.MessageCompleted() | allm.Failed():
+            case allm.CitationAdded() | allm.MessageCompleted() | allm.Failed():
                 pass  # `ended` shows how the scene ended
             case _:
                 assert_never(event)

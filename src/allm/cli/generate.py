@@ -10,7 +10,7 @@ import attrs
 import trio
 
 import allm
-from allm.cli.answer import Form, Result, notes_on, problem_of, text_of, thread_of
+from allm.cli.answer import Form, Result, notes_on, problem_of, sources_of, text_of, thread_of
 from allm.cli.asked_turn import AskedTurn
 from allm.cli.call_notes import CallNotes
 from allm.cli.chat_screen import TurnScreen
@@ -159,7 +159,13 @@ class Generation:
                 pass  # `notes_on` has them
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted():
                 pass  # `notes_on` has them
-            case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
+            case (
+                allm.MessageStarted()
+                | allm.UsageReported()
+                | allm.CitationAdded()
+                | allm.MessageCompleted()
+                | allm.Failed()
+            ):
                 pass  # `run` shows how it ended
             case _:
                 assert_never(event)
@@ -186,6 +192,8 @@ class Generation:
         else:
             self._print(result)
         if problem is None and response is not None and not self.form.as_json:
+            for source in sources_of(response.message):
+                self.terminal.line(source, dim=True)
             for note in notes_on(response, self.form, tools=bool(self.engine.tools)):
                 self.terminal.line(f"Note: {note}")
         if self._notes is not None and isinstance(result, allm.Response):

@@ -9,6 +9,7 @@ import attrs
 
 from allm.data.attrs_classes import frozen
 from allm.data.audio import Audio
+from allm.data.citation import Citation
 from allm.data.document import Document, Video
 from allm.data.image import Image
 from allm.data.media import Media
@@ -36,18 +37,24 @@ __all__ = [
 ]
 
 
+def _citations(value: Iterable[Citation]) -> tuple[Citation, ...]:
+    return tuple(value)
+
+
 @frozen
 class TextPart:
     """Visible text.
 
     Attributes:
         refusal: The model declined; `text` is its explanation (OpenAI `refusal`).
+        citations: The sources that the text of a model relies on, in the order in which they came.
         metadata: Provider data to replay with this part, under the provider's name (Gemini thought signatures).
         made_at: The address that it came from, where that is not the vendor's own: opaque data goes back to no other.
     """
 
     text: str
     refusal: bool = attrs.field(default=False, kw_only=True)
+    citations: tuple[Citation, ...] = attrs.field(default=(), converter=_citations, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
@@ -78,6 +85,8 @@ class DocumentPart:
         title: What the model is told that it is called.
         context: What else the model should know about it, such as where it is from. It is not cited.
         citations: Whether the answer names the places in it that it relies on, where the vendor has that.
+        source: Where a search of your own found it, such as its URL, which citations of it name. To Anthropic a text
+            with one goes as a search result.
         metadata: Provider data to send with it, under the provider's name.
         made_at: The address that it came from, as in `TextPart`.
     """
@@ -86,6 +95,7 @@ class DocumentPart:
     title: str | None = None
     context: str | None = None
     citations: bool | None = None
+    source: str | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 

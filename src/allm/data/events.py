@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import attrs
 
 from allm.data.attrs_classes import frozen
+from allm.data.citation import Citation
 from allm.data.content import HostedCall, ImagePart, ProviderPart, ToolCall
 from allm.data.errors import AllmError, ToolError
 from allm.data.logprobs import TokenLogprob
@@ -28,6 +29,7 @@ __all__ = [
     "AdapterEvent",
     "AskUserRequested",
     "ChatCompleted",
+    "CitationAdded",
     "Emit",
     "Event",
     "Failed",
@@ -90,6 +92,14 @@ class TextCompleted:
     refusal: bool = False
     metadata: dict[str, Any] = mapping_field()
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
+
+
+@frozen
+class CitationAdded:
+    """A source of text block `id`, which has begun and may be complete; its place is in the text so far."""
+
+    id: str
+    citation: Citation
 
 
 @frozen
@@ -237,6 +247,7 @@ AdapterEvent = (
     MessageStarted
     | TextDelta
     | TextCompleted
+    | CitationAdded
     | ReasoningDelta
     | ReasoningCompleted
     | ToolCallStarted

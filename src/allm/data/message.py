@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import attrs
 
 from allm.data.attrs_classes import frozen
+from allm.data.citation import Citation
 from allm.data.content import (
     HOLDS,
     MEDIA_TYPES,
@@ -121,6 +122,13 @@ class Message(_Checked):
     def hosted_calls(self) -> tuple[HostedCall, ...]:
         """What tools of the provider did, each call once, in the order in which they began."""
         return () if isinstance(self.content, str) else hosted_calls_in(self.content)
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The citations of all text parts, in order; the place of each is in the text of its own part."""
+        if isinstance(self.content, str):
+            return ()
+        return tuple(citation for part in self.content if isinstance(part, TextPart) for citation in part.citations)
 
     @property
     def images(self) -> tuple[ImagePart, ...]:

@@ -19,9 +19,11 @@ from typing import Any, Literal
 import attrs
 
 from allm.data.attrs_classes import define, frozen
+from allm.data.citation import Citation
 from allm.data.content import HostedCall, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     HostedCallCompleted,
     HostedCallStarted,
     ImageCompleted,
@@ -37,14 +39,7 @@ from allm.data.events import (
 from allm.data.json.text import as_object, parse_arguments
 from allm.data.message import Message
 
-__all__ = [
-    "INCOMPLETE",
-    "MessageBuilder",
-    "Origin",
-    "Pieces",
-    "UniqueIds",
-    "deltas_of",
-]
+__all__ = ["INCOMPLETE", "MessageBuilder", "Origin", "Pieces", "UniqueIds", "deltas_of"]
 
 INCOMPLETE = "incomplete"
 """Metadata key of a tool call whose arguments never finished arriving."""
@@ -127,6 +122,7 @@ class _Block(Pieces):
     name: str = ""
     refusal: bool = False
     part: Part | None = None
+    citations: list[Citation] | None = None
 
     def complete(self, part: Part) -> None:
         """Take the part, which has all that the pieces have."""
@@ -137,13 +133,17 @@ class _Block(Pieces):
 
     def to_part(self) -> Part | None:
         if self.part is not None:
+            if self.citations and isinstance(self.part, TextPart) and len(self.part.citations) < len(self.citations):
+                self.part = attrs.evolve(self.part, citations=self.citations)
             return self.part
         text = self.text()
         if self.kind == "tool":
             return ToolCall(self.id, self.name, None, text, metadata={INCOMPLETE: True})
         if not text:
             return None
-        return TextPart(text, refusal=self.refusal) if self.kind == "text" else ReasoningPart(text)
+        if self.kind == "reasoning":
+            return ReasoningPart(text)
+        return TextPart(text, refusal=self.refusal, citations=self.citations or ())
 
 
 @define(eq=False)
@@ -187,6 +187,16 @@ class MessageBuilder:
         """Characters of all deltas of this kind."""
         return sum(block.length() for block in self._blocks.values() if block.kind == kind)
 
+    def length_of(self, block_id: str) -> int:
+        """Characters of the text block with this id so far."""
+        block = self._blocks.get(("text", block_id))
+        return 0 if block is None else block.length()
+
+    def texts(self) -> dict[str, str]:
+        """The text of each block of visible text, by its id."""
+        blocks = [block for block in self._blocks.values() if block.kind == "text" and not block.refusal]
+        return {block.id: block.part.text if isinstance(block.part, TextPart) else block.text() for block in blocks}
+
     def complete(self) -> list[AdapterEvent]:
         """Complete every open block, in order: the events to emit, already added here.
 
@@ -228,6 +238,11 @@ class MessageBuilder:
         part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
         self._complete("text", event.id, part)
 
+    def _citation(self, event: CitationAdded) -> None:
+        block = self._block("text", event.id)
+        block.citations = block.citations or []
+        block.citations.append(event.citation)
+
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
         self._block("reasoning", event.id).add(event.delta)
 
@@ -251,29 +266,15 @@ class MessageBuilder:
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
         part = ToolCall(
-            event.id,
-            event.name,
-            event.arguments,
-            event.raw_arguments,
-            metadata=event.metadata,
-            made_at=event.made_at,
+            event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
         )
         self._complete("tool", event.id, part)
 
-    def _provider_part(self, event: ProviderPartCompleted) -> None:
-        self._complete("provider", event.id, event.part)
-
-    def _hosted_started(self, event: HostedCallStarted) -> None:
-        if event.call.data:
-            self._complete("hosted", event.id, event.call)
-
-    def _hosted_completed(self, event: HostedCallCompleted) -> None:
+    def _hosted(self, event: HostedCallStarted | HostedCallCompleted) -> None:
         # Where the call is an item of its own, so is its result.
-        kind = "hosted_result" if ("hosted", event.id) in self._blocks else "hosted"
-        self._complete(kind, event.id, event.call)
-
-    def _image(self, event: ImageCompleted) -> None:
-        self._complete("image", event.id, event.part)
+        if event.call.data or type(event) is HostedCallCompleted:
+            begun = type(event) is HostedCallCompleted and ("hosted", event.id) in self._blocks
+            self._complete("hosted_result" if begun else "hosted", event.id, event.call)
 
 
 def _complete_tool(block: _Block) -> AdapterEvent:
@@ -292,15 +293,16 @@ _COMPLETIONS: dict[str, Callable[[_Block], AdapterEvent]] = {
 _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
     TextDelta: MessageBuilder._text_delta,
     TextCompleted: MessageBuilder._text_completed,
+    CitationAdded: MessageBuilder._citation,
     ReasoningDelta: MessageBuilder._reasoning_delta,
     ReasoningCompleted: MessageBuilder._reasoning_completed,
     ToolCallStarted: MessageBuilder._tool_started,
     ToolCallDelta: MessageBuilder._tool_delta,
     ToolCallCompleted: MessageBuilder._tool_completed,
-    ProviderPartCompleted: MessageBuilder._provider_part,
-    HostedCallStarted: MessageBuilder._hosted_started,
-    HostedCallCompleted: MessageBuilder._hosted_completed,
-    ImageCompleted: MessageBuilder._image,
+    ProviderPartCompleted: lambda builder, event: builder._complete("provider", event.id, event.part),
+    HostedCallStarted: MessageBuilder._hosted,
+    HostedCallCompleted: MessageBuilder._hosted,
+    ImageCompleted: lambda builder, event: builder._complete("image", event.id, event.part),
 }
 
 
@@ -373,11 +375,14 @@ class Origin:
 
     def made(self, part: Part) -> bool:
         """Whether this service made the opaque data of a part."""
-        if part.made_at != self.place and (self.has_own or part.made_at is not None):
+        if not self._is_of(part):
             return False
         if isinstance(part, (ReasoningPart, HostedCall, ProviderPart)):
             return part.provider == self.provider
         return self.provider in part.metadata
+
+    def _is_of(self, part: Part) -> bool:
+        return part.made_at == self.place or (part.made_at is None and not self.has_own)
 
     def kept(self, part: Part) -> Mapping[str, Any]:
         """The metadata of a part for this service; empty if another service made it."""
@@ -385,16 +390,21 @@ class Origin:
             return {}
         return as_object(part.metadata.get(self.provider))
 
+    def cited(self, part: TextPart) -> list[dict[str, Any]]:
+        """The data of the citations that this service made, as they go back to it."""
+        if not part.citations or not self._is_of(part):
+            return []
+        return [citation.data for citation in part.citations if citation.provider == self.provider and citation.data]
+
     def mark(self, event: AdapterEvent) -> AdapterEvent:
         """Set the address of this service on the part that `event` completes, if any."""
         if self.place is None:
             return event
         if isinstance(event, TextCompleted | ReasoningCompleted | ToolCallCompleted):
             return attrs.evolve(event, made_at=self.place)
-        if isinstance(event, ImageCompleted):
-            return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
-        if isinstance(event, (HostedCallStarted, HostedCallCompleted)):
+        if isinstance(event, HostedCallStarted | HostedCallCompleted):
             return attrs.evolve(event, call=attrs.evolve(event.call, made_at=self.place))
-        if isinstance(event, ProviderPartCompleted):
-            return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
+        if isinstance(event, ImageCompleted | ProviderPartCompleted):
+            part: Any = attrs.evolve(event.part, made_at=self.place)
+            return attrs.evolve(event, part=part)
         return event

@@ -10,6 +10,7 @@ import typing_extensions  # typing's TypeVar has no default before Python 3.13
 from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import frozen
+from allm.data.citation import Citation
 from allm.data.content import HostedCall, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
 from allm.data.logprobs import TokenLogprob
@@ -264,6 +265,11 @@ class Response(Generic[OutputT_co]):
     def reasoning_text(self) -> str:
         """All readable thinking, joined without separator."""
         return "".join(part.text for part in self.message.reasoning)
+
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """The sources that the text names, in order; the place of each is in the text of its own part."""
+        return self.message.citations
 
     @property
     def refusal(self) -> str | None:

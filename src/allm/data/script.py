@@ -11,10 +11,12 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_classes import frozen
+from allm.data.citation import Citation
 from allm.data.errors import AllmError
 from allm.data.response import FinishReason, Usage
 
 __all__ = [
+    "CitationItem",
     "Delay",
     "ErrorItem",
     "Finish",
@@ -35,6 +37,13 @@ class Text:
     """Visible text, sent as one or more deltas."""
 
     text: str
+
+
+@frozen
+class CitationItem:
+    """A citation of the text before it, with its place in that block of text."""
+
+    citation: Citation
 
 
 @frozen
@@ -117,6 +126,7 @@ class Finish:
 
 ScriptItem = (
     Text
+    | CitationItem
     | Reasoning
     | ToolCallItem
     | ToolCallDeltaItem

@@ -55,9 +55,10 @@ def document_text(part: DocumentPart) -> str:
     """
     title = part.title or (part.document.file_name() if part.document.source[0] != "text" else None)
     named = "" if title is None else f' title="{escape(title)}"'
+    source = "" if part.source is None else f' source="{escape(part.source)}"'
     context = "" if part.context is None else f' context="{escape(part.context)}"'
     try:
-        return f"<document{named}{context}>\n{part.document.text()}\n</document>"
+        return f"<document{named}{source}{context}>\n{part.document.text()}\n</document>"
     except ValidationError as error:
         raise UnusableMediaError(error.errors[0][1], str(error)) from error
 
@@ -66,10 +67,12 @@ def document_note(part: DocumentPart, *, titled: bool = False) -> str | None:
     """What a service without fields for it is told in a text before a document; None if there is nothing to tell.
 
     Args:
-        part: Whose title and context.
+        part: Whose title, source and context.
         titled: The service has a field for the title.
     """
     told = [] if part.title is None or titled else [f"Title of the next file: {part.title}"]
+    if part.source is not None:
+        told.append(f"Source of the next file: {part.source}")
     if part.context is not None:
         told.append(f"Context of the next file: {part.context}")
     return "\n".join(told) or None

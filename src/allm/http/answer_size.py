@@ -28,6 +28,7 @@ from allm.data.content import ToolCall
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     Failed,
     HostedCallCompleted,
     HostedCallStarted,
@@ -216,6 +217,12 @@ class AnswerSize:
         self._grow("text", event.id, _bytes(event.text), whole=True)
         self._add("total_bytes", self._data(event.metadata))
 
+    def _citation(self, event: CitationAdded) -> None:
+        citation = event.citation
+        texts = (citation.quote, citation.title, citation.url, citation.file_id)
+        self._add("values", 1)
+        self._add("total_bytes", sum(_bytes(text) for text in texts if text) + self._data(citation.data))
+
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
         self._grow("reasoning", event.id, _bytes(event.delta))
 
@@ -261,6 +268,7 @@ _COUNTED: dict[type, Callable[[AnswerSize, Any], None]] = {
     MessageStarted: AnswerSize._started,
     TextDelta: AnswerSize._text_delta,
     TextCompleted: AnswerSize._text_completed,
+    CitationAdded: AnswerSize._citation,
     ReasoningDelta: AnswerSize._reasoning_delta,
     ReasoningCompleted: AnswerSize._reasoning_completed,
     ToolCallStarted: AnswerSize._call_started,
@@ -323,6 +331,12 @@ def _kept_text(event: TextCompleted | ReasoningCompleted) -> AdapterEvent:
     return event
 
 
+def _kept_citation(event: CitationAdded) -> AdapterEvent:
+    if event.citation.data:
+        _check("a citation", event.citation.data)
+    return event
+
+
 def _kept_image(event: ImageCompleted) -> AdapterEvent:
     if event.part.metadata:
         _check("fields of an image", event.part.metadata)
@@ -373,6 +387,7 @@ _KEPT: dict[type, Callable[[Any], AdapterEvent]] = {
     HostedCallStarted: _kept_hosted,
     HostedCallCompleted: _kept_hosted,
     TextCompleted: _kept_text,
+    CitationAdded: _kept_citation,
     ReasoningCompleted: _kept_text,
     ImageCompleted: _kept_image,
     UsageReported: _kept_usage,

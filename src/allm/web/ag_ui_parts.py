@@ -8,8 +8,10 @@ from typing import Any, final
 import attrs
 
 from allm.data.attrs_classes import define
+from allm.data.citation import Citation
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
+    CitationAdded,
     ImageCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -45,6 +47,7 @@ class AgUiParts:
     _is_text_open: bool = attrs.field(default=False, init=False)
     _texts: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # deltas of each block
     _text_opaque: dict[str, Any] = attrs.field(factory=dict, init=False)
+    _cited: dict[str, list[Citation]] = attrs.field(factory=dict, init=False)  # of texts that are not complete
     _reasonings: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # those that are open
     _calls: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # those that are open
 
@@ -70,8 +73,16 @@ class AgUiParts:
         if event.text.startswith(seen):
             self._texts[event.id].append(event.text[len(seen) :])
             yield from self._more_text(event.text[len(seen) :])
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
+        cited = self._cited.pop(event.id, ())
+        part = TextPart(
+            event.text, refusal=event.refusal, citations=cited, metadata=event.metadata, made_at=event.made_at
+        )
         self._text_opaque = opaque_of(part)
+
+    def _citation(self, event: CitationAdded) -> Iterator[Chunk]:
+        """The protocol has no event for it: it only goes back with the text."""
+        self._cited.setdefault(event.id, []).append(event.citation)
+        return iter(())
 
     def _reasoning_delta(self, event: ReasoningDelta) -> Iterator[Chunk]:
         if event.delta:
@@ -190,6 +201,7 @@ def _encrypted(subtype: str, entity_id: str, opaque: Mapping[str, Any]) -> Chunk
 PARTS: dict[type, Callable[[AgUiParts, Any], Iterator[Chunk]]] = {
     TextDelta: AgUiParts._delta,
     TextCompleted: AgUiParts._text,
+    CitationAdded: AgUiParts._citation,
     ReasoningDelta: AgUiParts._reasoning_delta,
     ReasoningCompleted: AgUiParts._reasoning,
     ToolCallStarted: AgUiParts._call_started,

@@ -16,6 +16,7 @@ from allm.data.errors import ValidationError
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
+    CitationAdded,
     Failed,
     ImageCompleted,
     MessageCompleted,
@@ -150,6 +151,11 @@ def _text(event: TextCompleted | ReasoningCompleted) -> dict[str, Any]:
     return {"id": event.id, "text": event.text}
 
 
+def _citation(event: CitationAdded) -> dict[str, Any]:
+    citation = event.citation
+    return {"id": event.id, **{name: getattr(citation, name) for name in ("start", "end", "title", "url", "quote")}}
+
+
 def _call(event: ToolCallStarted | ToolCallCompleted) -> dict[str, Any]:
     if isinstance(event, ToolCallStarted):
         return {"id": event.id, "name": event.name}
@@ -225,6 +231,7 @@ _SHOWN: dict[type, Callable[[Any], dict[str, Any]]] = {
     MessageStarted: _started,
     TextDelta: _delta,
     TextCompleted: _text,
+    CitationAdded: _citation,
     ReasoningDelta: _delta,
     ReasoningCompleted: _text,
     ToolCallStarted: _call,

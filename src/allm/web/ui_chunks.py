@@ -20,10 +20,12 @@ from typing import Any, ClassVar, Literal, final
 import attrs
 
 from allm.data.attrs_classes import define
+from allm.data.citation import Citation
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
+    CitationAdded,
     Failed,
     ImageCompleted,
     MessageCompleted,
@@ -102,6 +104,8 @@ class UiChunks(Format):
     _step: int = attrs.field(default=0, init=False)
     _in_step: bool = attrs.field(default=False, init=False)
     _open: dict[tuple[str, str], list[str]] = attrs.field(factory=dict, init=False)  # parts, and their deltas
+    _cited: dict[str, list[Citation]] = attrs.field(factory=dict, init=False)  # of texts that are not complete
+    _sources: dict[str, None] = attrs.field(factory=dict, init=False)  # addresses that the page has
     _calls: dict[str, _Call] = attrs.field(factory=dict, init=False)  # of the step, and those that run again
     _usage: UsageCount = attrs.field(factory=UsageCount, init=False)
     _finish: str | None = attrs.field(default=None, init=False)
@@ -219,8 +223,21 @@ class UiChunks(Format):
         yield {"type": f"{kind}-delta", "id": self._part(event.id), "delta": event.delta}
 
     def _text(self, event: TextCompleted) -> Iterator[Chunk]:
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
+        cited = self._cited.pop(event.id, ())
+        part = TextPart(
+            event.text, refusal=event.refusal, citations=cited, metadata=event.metadata, made_at=event.made_at
+        )
         yield from self._part_completed("text", event.id, event.text, opaque_of(part))
+
+    def _citation(self, event: CitationAdded) -> Iterator[Chunk]:
+        """Once for each address, since the page lists them beside the text."""
+        citation = event.citation
+        self._cited.setdefault(event.id, []).append(citation)
+        if citation.url and citation.url not in self._sources:
+            yield from self._begin_step()
+            self._sources[citation.url] = None
+            titled = {} if citation.title is None else {"title": citation.title}
+            yield {"type": "source-url", "sourceId": str(len(self._sources)), "url": citation.url, **titled}
 
     def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
         part = ReasoningPart(
@@ -343,6 +360,7 @@ _CHUNKS: dict[type, Callable[[UiChunks, Any], Iterator[Chunk]]] = {
     MessageStarted: UiChunks._started,
     TextDelta: UiChunks._delta,
     TextCompleted: UiChunks._text,
+    CitationAdded: UiChunks._citation,
     ReasoningDelta: UiChunks._delta,
     ReasoningCompleted: UiChunks._reasoning,
     ToolCallStarted: UiChunks._call_started,

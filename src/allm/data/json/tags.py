@@ -17,6 +17,7 @@ from cattrs.gen import make_dict_unstructure_fn
 
 from allm.data import structuring as core
 from allm.data.audio import Audio
+from allm.data.citation import Citation, SourcePlace
 from allm.data.content import Part
 from allm.data.document import Document, Video
 from allm.data.embedding import (
@@ -99,7 +100,7 @@ VALUE_TAGS: dict[str, type] = {
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, JsonSchema),
             *(Image, Document, Video, FileRef),
-            *(Problem, TokenLogprob, StepChanges),
+            *(Problem, TokenLogprob, StepChanges, Citation, SourcePlace),
             *(Session, Approval, AnswerEntry, JoinedEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
             *get_args(HaltCause),
             *(ImageRequest, ImageResponse, ImageUsage),

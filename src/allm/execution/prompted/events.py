@@ -8,8 +8,10 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_classes import define
+from allm.data.citation import Citation
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     Failed,
     MessageCompleted,
     MessageStarted,
@@ -57,6 +59,7 @@ class RepliesWithCalls:
     _call: _Block | None = attrs.field(default=None, init=False)
     _read: dict[str, int] = attrs.field(factory=dict[str, int], init=False)  # characters of each block of the model's
     _blocks: int = attrs.field(default=0, init=False)
+    _citations: list[Citation] = attrs.field(factory=list[Citation], init=False)
     _has_calls: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
 
@@ -77,6 +80,7 @@ class RepliesWithCalls:
         if not self._ended:
             self._ended = True
             yield from self._made(piece for piece in self._reader.end() if piece[0] not in _ENDS)
+            yield from self._cited()
 
     def _changed(self, event: AdapterEvent) -> Iterator[AdapterEvent]:
         if isinstance(event, TextDelta) and not event.refusal:
@@ -87,6 +91,8 @@ class RepliesWithCalls:
             self._read[event.id] = len(event.text)
             if self._text is not None and self._text.is_prose:
                 yield from self._text_completed(event.metadata, event.made_at)
+        elif isinstance(event, CitationAdded):
+            self._citations.append(event.citation)
         elif isinstance(event, MessageCompleted):
             yield from self._completed(event)
         elif isinstance(event, Failed):
@@ -101,11 +107,22 @@ class RepliesWithCalls:
         self._ended = True
         yield from self._made(self._reader.end())
         yield from self._text_completed()
+        for cited in self._cited():
+            self._builder.add(cited)
+            yield cited
         finish = event.finish_reason
         if finish == "stop" and self._has_calls:
             finish = "tool_calls"
         message = attrs.evolve(event.message, content=self._builder.content())
         yield attrs.evolve(event, message=message, finish_reason=finish)
+
+    def _cited(self) -> Iterator[CitationAdded]:
+        """The citations, of the first text; their places are in all that the model wrote, which may be more."""
+        block, length = "reply-0", self._builder.length_of("reply-0")
+        same = self._blocks == 1 and length == sum(self._read.values())
+        for citation in self._citations if self._blocks else ():
+            yield CitationAdded(block, citation.within(length if same else -1))
+        self._citations = []
 
     def _made(self, pieces: Iterable[Piece]) -> Iterator[AdapterEvent]:
         for kind, text in pieces:

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.adapters import Pieces, as_list, as_object, as_text, parse_arguments
+from allm.adapters import Pieces, as_list, as_object, as_objects, as_text, parse_arguments, whole_text
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -27,11 +28,12 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.providers.anthropic.citations import citation_of
 from allm.providers.anthropic.hosted_blocks import HostedBlocks, is_hosted
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 from allm.providers.anthropic.usual_events import Input, Text, Thought
 
-__all__ = ["Block", "open_block"]
+__all__ = ["Block", "cited", "open_block"]
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
@@ -79,6 +81,11 @@ def open_block(data: dict[str, Any], number: int, call_id: str, hosted: HostedBl
     return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
 
 
+def cited(block: Block) -> list[AdapterEvent]:
+    """The citations that have come for a block which is cut off."""
+    return block.cite() if isinstance(block, _Text) else []
+
+
 def _rest(data: Mapping[str, Any], *known: str) -> dict[str, Any]:
     """Fields beyond the known ones, to be sent back as they came."""
     rest = {key: value for key, value in data.items() if key not in known and value is not None}
@@ -101,7 +108,7 @@ class _Text:
             return self._add(delta.get("text"))
         if delta.get("type") == "citations_delta":
             self.citations.append(delta.get("citation"))
-        return []  # there is no event for citations
+        return []  # whose place is known when the block is
 
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
         if kind is not Text:
@@ -109,9 +116,15 @@ class _Text:
         self.pieces.extend(texts)
         return TextDelta
 
+    def cite(self) -> list[AdapterEvent]:
+        """The citations of the text so far."""
+        length = len(whole_text(self.pieces.text()))
+        return [CitationAdded(self.id, citation_of(data, length)) for data in as_objects(self.citations)]
+
     def stop(self) -> list[AdapterEvent]:
-        kept = {**self.data, "citations": self.citations or None}
-        return [TextCompleted(self.id, self.pieces.text(), metadata=_rest(kept, "type", "text"))]
+        kept = _rest(self.data, "type", "text", "citations")
+        cited = self.cite() if self.citations else ()
+        return [*cited, TextCompleted(self.id, self.pieces.text(), metadata=kept)]
 
     def _add(self, text: Any) -> list[AdapterEvent]:
         if as_text(text) is None:

@@ -238,8 +238,14 @@ class ContentEncoder:
     def _text(self, part: TextPart, *, of_assistant: bool) -> dict[str, Any] | None:
         if not part.text.strip():
             return None
+        block = {"type": "text", "text": part.text}
         # Citations are the model's: the API refuses them in a user's text.
-        return {"type": "text", "text": part.text, **(self._kept(part) if of_assistant else {})}
+        return {**block, **self._kept(part), **self._cited(part)} if of_assistant else block
+
+    def _cited(self, part: TextPart) -> dict[str, Any]:
+        cited = self.origin.cited(part)
+        self.by_hand = self.by_hand or bool(cited)
+        return {"citations": cited} if cited else {}
 
     def _reasoning(self, part: ReasoningPart) -> dict[str, Any] | None:
         if not self.origin.made(part):

@@ -16,7 +16,7 @@ import attrs
 from allm.adapters import Run, StreamDecoder, UniqueIds, as_count, as_list, as_object, as_text, finish_reason_of
 from allm.data.errors import AdapterError
 from allm.data.response import FinishReason, Usage
-from allm.providers.anthropic.blocks import Block, open_block
+from allm.providers.anthropic.blocks import Block, cited, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.hosted_blocks import HostedBlocks
 from allm.providers.anthropic.names import PROVIDER
@@ -139,6 +139,14 @@ class MessagesDecoder(StreamDecoder):
             self._stop_block(None)
         self._note(document)
         self._message_stop(document)
+
+    def on_cut(self) -> None:
+        """The citations of the text that was being received."""
+        for block in self._open.values():
+            for event in cited(block):
+                self.add(event)
+
+    on_failure = on_cut
 
     def error_of(self, report: Any) -> AdapterError:
         """An `error` event."""

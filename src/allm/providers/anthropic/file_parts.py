@@ -66,7 +66,7 @@ class FileEncoder:
         return {"type": "image", "source": self._elsewhere(image) or self._inline_image(image)}
 
     def document(self, part: DocumentPart) -> dict[str, Any]:
-        """The block: the source is a URL, an uploaded file, base64 text or a text.
+        """The block: the source is a URL, an uploaded file, base64 text or a text, or it is a search result.
 
         Raises:
             UnusableMediaError: Anthropic would refuse the request.
@@ -75,12 +75,17 @@ class FileEncoder:
         if self._cited not in {None, cited}:
             what = "some documents of the request are to be cited and others are not; Anthropic takes all or none"
             raise UnusableMediaError("mixed_citations", f"{what}: give all the same citations=")
-        block = {"type": "document", "source": self._elsewhere(part.document) or self._inline_document(part)}
+        source = self._elsewhere(part.document) or self._inline_document(part)
         self._cited = cited
-        if part.title is not None:
-            block["title"] = part.title
-        if part.context is not None:
-            block["context"] = part.context
+        if part.source is not None and source["type"] == "text":
+            block = _search_result(part, source["data"])
+        else:
+            block = {"type": "document", "source": source}
+            if part.title is not None:
+                block["title"] = part.title
+            found = None if part.source is None else f"Source: {part.source}"
+            if context := "\n".join(filter(None, (found, part.context))):
+                block["context"] = context
         if part.citations is not None:
             block["citations"] = {"enabled": part.citations}
         return block
@@ -139,6 +144,13 @@ class FileEncoder:
                 f"{size:,} bytes as they are sent: one {media.word} may have {most:,}, all files of a request together "
                 f"{MAX_REQUEST_BYTES:,}; make it smaller, or pass a URL with {type(media).__name__}.from_url",
             )
+
+
+def _search_result(part: DocumentPart, text: str) -> dict[str, Any]:
+    """https://platform.claude.com/docs/en/build-with-claude/search-results; its context is a block of its own."""
+    texts = (part.context, text)
+    content = [{"type": "text", "text": text} for text in texts if text and text.strip()]
+    return {"type": "search_result", "source": part.source, "title": part.title or part.source, "content": content}
 
 
 def _base64(media: Media) -> Any:

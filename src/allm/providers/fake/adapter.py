@@ -14,6 +14,7 @@ from allm.data.content import HostedCall
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     Failed,
     HostedCallCompleted,
     HostedCallStarted,
@@ -30,6 +31,7 @@ from allm.data.events import (
 from allm.data.request import Request
 from allm.data.response import FinishReason
 from allm.data.script import (
+    CitationItem,
     Delay,
     ErrorItem,
     Finish,
@@ -264,6 +266,9 @@ class _Player:
     def _text(self, item: Text) -> list[AdapterEvent]:
         return [TextDelta(self._block_id("text"), item.text)]
 
+    def _citation(self, item: CitationItem) -> list[AdapterEvent]:
+        return [CitationAdded(self._block_id("text"), item.citation)]
+
     def _reasoning(self, item: Reasoning) -> list[AdapterEvent]:
         return [ReasoningDelta(self._block_id("reasoning"), item.text)]
 
@@ -306,6 +311,7 @@ class _Player:
 
 _PLAYERS: dict[type, Callable[[_Player, Any], list[AdapterEvent]]] = {
     Text: _Player._text,
+    CitationItem: _Player._citation,
     Reasoning: _Player._reasoning,
     ToolCallItem: _Player._tool_call,
     ToolCallDeltaItem: _Player._tool_call_delta,

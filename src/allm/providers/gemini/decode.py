@@ -18,6 +18,7 @@ from allm.adapters import Run, StreamDecoder, as_count, as_list, as_object, as_o
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.events import ReasoningDelta, TextDelta
 from allm.data.response import FinishReason, Usage
+from allm.providers.gemini.citations import citations_of
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.logprobs import take_logprobs
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
@@ -210,6 +211,10 @@ class GeminiDecoder(StreamDecoder):
             return
         finish: FinishReason = (_FINISH.get(raw) or finish_reason_of(raw)) if self._finish else "content_filter"
         self._parts.close(clean=finish in _CLEAN)
+        notes = as_object(self.notes.get("citationMetadata"))
+        if self._grounding or notes:
+            for cited in citations_of(self.message.texts(), self._grounding, notes):
+                self.add(cited)
         if self._grounding:
             self._parts.provider_part({"groundingMetadata": self._grounding})
         for event in self._parts.hosted.of_answer(self._grounding, self.notes.get("urlContextMetadata")):

@@ -11,25 +11,23 @@ often no `[DONE]` follows; a report may share its chunk with text and usage. Per
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from allm.adapters import (
     Run,
     StreamDecoder,
-    as_count,
-    as_list,
     as_object,
     as_objects,
     as_text,
-    finish_reason_of,
     malformed,
 )
 from allm.data.content import ProviderPart
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -39,7 +37,20 @@ from allm.data.events import (
     ToolCallDelta,
 )
 from allm.data.response import FinishReason
-from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, chat_usage, take_notes
+from allm.providers.openai.answer_notes import (
+    CHOICE,
+    CHUNK,
+    LISTS,
+    MESSAGE,
+    Media,
+    chat_usage,
+    finish_of,
+    finish_word,
+    first_choice,
+    output_tokens,
+    said_in,
+    take_notes,
+)
 from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, rest_of_message, settled
@@ -48,50 +59,18 @@ from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
 from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of, texts_of
 
+if TYPE_CHECKING:
+    from allm.providers.openai.citations import Annotations
+
 __all__ = ["ChatDecoder"]
 
 _GROQ = frozenset({"usage", "error"})
-_FINISH: dict[str | None, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
-"""OpenAI's own words (https://platform.openai.com/docs/api-reference/chat/object)."""
-_NO_WORD = frozenset({"null", "none", "None"})  # what servers write where there is no finish reason yet
 
+_TEXT = "text-0"
 _FINGERPRINT = "system_fingerprint"
 _PLAIN = ChatShape()
 _read_plain = chat_reader(_PLAIN)
 _LOOKS = 32  # runs of no usual shape, one after the other, after which no other shape is looked for
-
-
-def _first_choice(choices: Any) -> dict[str, Any]:
-    """Choice 0 of a chunk; with n > 1 the others are left alone."""
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and not as_count(choice.get("index")):
-            return choice
-    return {}
-
-
-def _said(choice: dict[str, Any]) -> dict[str, Any]:
-    """What a choice says, in a piece or as a whole."""
-    return as_object(choice.get("delta")) or as_object(choice.get("message"))
-
-
-def _meaning(word: str | None) -> FinishReason:
-    return _FINISH.get(word) or finish_reason_of(word)
-
-
-def _tokens(counts: dict[str, Any]) -> int:
-    return as_count(counts.get("completion_tokens")) or 0
-
-
-def _word(value: Any) -> str | None:
-    """A finish reason: a text, or an object that names its type (SGLang)."""
-    word = as_text(value) or as_text(as_object(value).get("type"))
-    return None if word in _NO_WORD else word
 
 
 @attrs.define(eq=False)
@@ -110,7 +89,7 @@ class ChatDecoder(StreamDecoder):
     _calls: CallDecoder = attrs.field(factory=CallDecoder, init=False)
     _reasoning: Reasoning = attrs.field(factory=Reasoning, init=False)
     _media: Media = attrs.field(init=False)
-    _annotations: list[Any] = attrs.field(factory=list[Any], init=False)
+    _annotations: Annotations | None = attrs.field(default=None, init=False)
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
     _counts: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # the newest
@@ -173,7 +152,7 @@ class ChatDecoder(StreamDecoder):
         return self._read(run.lines, run.size)
 
     def _run_of_text(self, texts: list[str], _deltas: list[Text]) -> bool:
-        self.more(TextDelta, "text-0", texts)
+        self.more(TextDelta, _TEXT, texts)
         return True
 
     def _run_of_thinking(self, texts: list[str], deltas: list[Thought]) -> bool:
@@ -196,13 +175,13 @@ class ChatDecoder(StreamDecoder):
         if isinstance(document.get("choices"), list):
             self._chunk(document, "message")
             if not self.done:
-                self._end_answer(_meaning(self._finish) if self._finish is not None else "stop")
+                self._end_answer(finish_of(self._finish) if self._finish is not None else "stop")
 
     def on_done(self) -> None:
         """`[DONE]`: the answer has ended."""
         if not self.begun:
             raise malformed(self.provider, "the stream ended without an answer", self._strange)
-        self._end_answer(_meaning(self._finish))
+        self._end_answer(finish_of(self._finish))
 
     def on_end(self) -> None:
         """The body ended without `[DONE]`: complete if there was a finish reason, since many services never send it."""
@@ -216,16 +195,17 @@ class ChatDecoder(StreamDecoder):
 
     def on_report(self, report: dict[str, Any]) -> None:
         """A report that shares its chunk, or its document, with a part of the answer."""
-        choice = _first_choice(report.get("choices"))
-        self._begin(report, _said(choice))
+        choice = first_choice(report.get("choices"))
+        self._begin(report, said_in(choice))
         if choice:
             self._choice(choice, "delta")
         self._note(report, choice)
-        self._count_tokens(report, choice)
+        self._countoutput_tokens(report, choice)
 
     def on_cut(self) -> None:
-        """The counts that had no report of their own."""
+        """The citations that are left, and the counts that had no report of their own."""
         self._report_counts()
+        self._cite_the_rest()
 
     on_failure = on_cut
 
@@ -239,20 +219,20 @@ class ChatDecoder(StreamDecoder):
     def _chunk(self, chunk: dict[str, Any], content_key: str) -> None:
         # Once per token: what is rare is looked for where a key says that it may be there.
         before = len(self.events)
-        choice = _first_choice(chunk.get("choices"))
+        choice = first_choice(chunk.get("choices"))
         error = choice.get("error") or ("x_groq" in chunk and as_object(chunk["x_groq"]).get("error"))
         if self.id is None or self.model is None or not self.begun:
-            self._begin(chunk, _said(choice) if error else choice)
+            self._begin(chunk, said_in(choice) if error else choice)
         if choice:
             self._choice(choice, content_key)
         self._note(chunk, choice)
-        self._count_tokens(chunk, choice)
+        self._countoutput_tokens(chunk, choice)
         if error:
             self.fail(self.error_of({"error": error}))
         elif len(self.events) == before:
             self._strange = self._strange or repr(chunk)
 
-    def _count_tokens(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
+    def _countoutput_tokens(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         usage = chunk.get("usage") or choice.get("usage")
         if usage is None and "x_groq" in chunk:
             usage = as_object(chunk["x_groq"]).get("usage")
@@ -266,16 +246,16 @@ class ChatDecoder(StreamDecoder):
         if usage.keys() != self._counts.keys():
             self._report_counts()
         self._counts, self._unreported = usage, True
-        if self.has_grown(_tokens(usage), self._reported):
+        if self.has_grown(output_tokens(usage), self._reported):
             self._report_counts()
 
     def _are_due(self, usage: dict[str, Any]) -> bool:
-        return usage.keys() != self._counts.keys() or self.has_grown(_tokens(usage), self._reported)
+        return usage.keys() != self._counts.keys() or self.has_grown(output_tokens(usage), self._reported)
 
     def _report_counts(self) -> None:
         """Report the counts as they are, unless that has been done."""
         if self._unreported:
-            self._unreported, self._reported = False, _tokens(self._counts)
+            self._unreported, self._reported = False, output_tokens(self._counts)
             self.report(chat_usage(self._counts))
 
     def _note(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
@@ -314,7 +294,7 @@ class ChatDecoder(StreamDecoder):
                 take_notes(self.notes, content, (key,))
             elif key not in NOT_KEPT:
                 merge_fields(self._fields, {key: value})
-        self._finish = _word(choice.get("finish_reason")) or self._finish
+        self._finish = finish_word(choice.get("finish_reason")) or self._finish
 
     def _rest(self, message: Any) -> dict[str, Any]:
         """What a whole message in a stream says beyond its pieces: some services end with one, or send nothing else."""
@@ -330,7 +310,7 @@ class ChatDecoder(StreamDecoder):
     def _content(self, value: Any) -> None:
         if isinstance(value, str):
             if value:
-                self.add(TextDelta("text-0", value))
+                self.add(TextDelta(_TEXT, value))
             return
         for part in as_objects(value):  # Mistral's reasoning models send parts
             self._content(part.get("text"))
@@ -354,8 +334,26 @@ class ChatDecoder(StreamDecoder):
         for event in self._calls.decode(value):
             self.add(event)
 
+    def _sources(self) -> Annotations:
+        if self._annotations is None:  # few answers have any
+            from allm.providers.openai.citations import Annotations
+
+            self._annotations = Annotations(self.provider)
+        return self._annotations
+
+    def _annotate(self, value: Any) -> None:
+        for citation in self._sources().take(value, self.message.length("text")):
+            self.add(CitationAdded(_TEXT, citation))
+
+    def _cite_the_rest(self) -> None:
+        """The citations that are left, or those of an answer that only lists its sources."""
+        if self._annotations is not None or not LISTS.isdisjoint(self.notes):
+            for citation in self._sources().end(self.message.texts().get(_TEXT, ""), self.notes):
+                self.add(CitationAdded(_TEXT, citation))
+
     def _complete_blocks(self) -> None:
         """Nothing marks the end of a block: all of them end with the answer."""
+        self._cite_the_rest()
         for event in self._calls.complete() if self._calls.begun else ():
             self.add(event)
         thought = False
@@ -374,8 +372,9 @@ class ChatDecoder(StreamDecoder):
         """The completion of a block with what has to go back with it, or belongs to it."""
         if isinstance(event, ReasoningCompleted):
             return self._reasoning.completed(event, self.provider)
-        if isinstance(event, TextCompleted) and self._annotations and not event.refusal:
-            return attrs.evolve(event, metadata={self.provider: {"annotations": self._annotations}})
+        files = self._annotations.files if self._annotations else None
+        if files and isinstance(event, TextCompleted) and not event.refusal:
+            return attrs.evolve(event, metadata={self.provider: {"annotations": files}})
         if isinstance(event, ToolCallCompleted) and (kept := self._calls.kept(event.id)):
             arguments = None if "type" in kept else event.arguments  # free text
             return attrs.evolve(event, arguments=arguments, metadata={self.provider: kept})
@@ -393,7 +392,7 @@ _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "refusal": ChatDecoder._refusal,
     "tool_calls": ChatDecoder._tool_calls,
     "function_call": lambda decoder, value: decoder._tool_calls([{"function": value}]),  # before there were tools
-    "annotations": lambda decoder, value: decoder._annotations.extend(as_list(value)),
+    "annotations": ChatDecoder._annotate,
     "images": ChatDecoder._images,
     "audio": ChatDecoder._audio,
 }

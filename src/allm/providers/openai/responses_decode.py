@@ -24,7 +24,15 @@ import attrs
 from allm.adapters import Run, StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
 from allm.data.content import HostedCall
 from allm.data.errors import AdapterError
-from allm.data.events import AdapterEvent, HostedCallStarted, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
+from allm.data.events import (
+    AdapterEvent,
+    CitationAdded,
+    HostedCallStarted,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from allm.data.logprobs import TokenLogprob
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.answer_notes import KINDS, PLAIN_COUNTS, reported_costs, special_counts
@@ -93,6 +101,7 @@ class ItemDecoder:
     Attributes:
         provider: Who may read the opaque data of the items.
         add: Takes each event.
+        length_of: The length of a text block so far, by its id.
         custom_tools: Names of the tools with free text that the request has. A call of another one is of a tool that
             runs at the service (`x_search` of xAI), and not for the caller. None: each is for the caller.
         logprobs: Of the tokens of the messages that are done.
@@ -100,6 +109,7 @@ class ItemDecoder:
 
     provider: str
     add: Callable[[AdapterEvent], None]
+    length_of: Callable[[str], int]
     custom_tools: frozenset[str] | None = None
     logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
     _items: Items = attrs.field(factory=Items, init=False)
@@ -124,6 +134,15 @@ class ItemDecoder:
         """More text."""
         if text := as_text(event.get("delta")):
             self.add(TextDelta(self._items.for_delta("message", event).block(event), text))
+
+    def annotation(self, event: dict[str, Any]) -> None:
+        """`response.output_text.annotation.added`: it comes once more with the finished item."""
+        opened = self._items.for_delta("message", event)
+        if not opened.done:
+            block = opened.block(event)
+            found = opened.cited(block, self.provider).take([event.get("annotation")], self.length_of(block))
+            for citation in found:
+                self.add(CitationAdded(block, citation))
 
     def refusal(self, event: dict[str, Any]) -> None:
         """More of a refusal."""
@@ -164,6 +183,13 @@ class ItemDecoder:
         """The items as the terminal event has them; those that are done are left alone."""
         for place, item in enumerate(as_objects(output)):
             self._complete(self._items.for_output(item, place), item)
+
+    def cite_the_rest(self) -> None:
+        """The citations of the messages that no finished item had."""
+        for opened, block, found in self._items.annotated():
+            if not opened.done:
+                for citation in found.close(self.length_of(block)):
+                    self.add(CitationAdded(block, citation))
 
     def _start(self, opened: Item, item: dict[str, Any]) -> None:
         opened.started = True
@@ -240,7 +266,7 @@ class ResponsesDecoder(StreamDecoder):
     _items: ItemDecoder = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._items = ItemDecoder(self.provider, self.add, self.custom_tools)
+        self._items = ItemDecoder(self.provider, self.add, self.message.length_of, self.custom_tools)
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:
         """One event; its `type` says what it is, and so does its name."""
@@ -306,6 +332,7 @@ class ResponsesDecoder(StreamDecoder):
             (name, value) for name, value in response.items() if value and name not in _ECHO and name not in _USED
         )
         self._items.finish(response.get("output"))
+        self._items.cite_the_rest()
         self.events.extend(self.message.complete())
         self._usage(response)
         self.logprobs.extend(self._items.logprobs)
@@ -358,6 +385,7 @@ _TAKE: dict[str, Callable[[ItemDecoder, dict[str, Any]], None]] = {
     "response.output_item.added": ItemDecoder.added,
     "response.content_part.added": ItemDecoder.part_added,
     "response.output_text.delta": ItemDecoder.text,
+    "response.output_text.annotation.added": ItemDecoder.annotation,
     "response.refusal.delta": ItemDecoder.refusal,
     "response.reasoning_summary_text.delta": ItemDecoder.reasoning,
     "response.reasoning_text.delta": ItemDecoder.reasoning,

@@ -14,7 +14,8 @@ have, with Amazon's servers (the deltas come at index 1, and the item has one pa
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -22,6 +23,7 @@ from allm.adapters import Pieces, UniqueIds, as_count, as_objects, as_text, dump
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     HostedCallCompleted,
     ImageCompleted,
     ProviderPartCompleted,
@@ -31,6 +33,9 @@ from allm.data.events import (
 )
 from allm.providers.openai.hosted_items import hosted_call
 from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL
+
+if TYPE_CHECKING:
+    from allm.providers.openai.citations import Annotations
 
 __all__ = [
     "CALLS",
@@ -65,6 +70,7 @@ class Item:
         pieces: What the deltas of a call have brought.
         texts: The place of each text that has begun, by its `content_index`; made up where a server does not count.
         is_call: It is a call for the caller.
+        annotations: Of each text that has some, by the id of its block.
         started: It is a call, and has been announced.
         done: Nothing more is taken for it.
         listed: The output of the terminal event has had it.
@@ -77,6 +83,7 @@ class Item:
     name: str = ""
     pieces: Pieces = attrs.field(factory=Pieces, init=False)
     texts: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
+    annotations: dict[str, Annotations] = attrs.field(factory=dict[str, "Annotations"], init=False)
     started: bool = False
     done: bool = False
     listed: bool = False
@@ -100,6 +107,12 @@ class Item:
         if not self.texts or (index is not None and index not in self.texts):
             self.begin_text(event)
         return self.block_at(len(self.texts) - 1 if index is None else self.texts[index])
+
+    def cited(self, block: str, provider: str) -> Annotations:
+        """The annotations of a text block."""
+        from allm.providers.openai.citations import Annotations  # few answers have sources
+
+        return self.annotations.setdefault(block, Annotations(provider))
 
     def block_at(self, place: int) -> str:
         """The id of a text block by its place among the texts of the item."""
@@ -169,6 +182,10 @@ class Items:
         found.listed = True
         return found
 
+    def annotated(self) -> Iterator[tuple[Item, str, Annotations]]:
+        """Each text block that has annotations, with its item."""
+        return ((opened, block, found) for opened in self._all for block, found in opened.annotations.items())
+
     def newest(self, kind: str) -> Item | None:
         """The newest open item of a kind."""
         left = self._open.get(kind, ())
@@ -193,7 +210,7 @@ class Items:
 
 
 def texts_of(provider: str, opened: Item, item: dict[str, Any]) -> list[AdapterEvent]:
-    """The texts of a message, each with what the next request has to repeat."""
+    """The texts of a message, each with its citations, and with what the next request has to repeat."""
     replay = {name: text for name in ("id", "phase") if (text := as_text(item.get(name)))}
     status = as_text(item.get("status"))
     if status is not None and status != "completed":
@@ -203,9 +220,11 @@ def texts_of(provider: str, opened: Item, item: dict[str, Any]) -> list[AdapterE
         refusal = part.get("type") == "refusal"
         text = part.get("refusal" if refusal else "text")
         if isinstance(text, str):
-            notes = {**replay, "annotations": part["annotations"]} if part.get("annotations") else replay
-            metadata = {provider: notes} if notes else {}
-            events.append(TextCompleted(opened.block_at(place), text, refusal, metadata=metadata))
+            block = opened.block_at(place)
+            if part.get("annotations") or block in opened.annotations:
+                rest = opened.cited(block, provider).close(len(text), part.get("annotations"))
+                events += [CitationAdded(block, citation) for citation in rest]
+            events.append(TextCompleted(block, text, refusal, metadata={provider: replay} if replay else {}))
     return events
 
 

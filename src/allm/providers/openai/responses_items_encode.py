@@ -274,7 +274,7 @@ class ItemEncoder:
         phase = {"phase": replay["phase"]} if "phase" in replay else {}
         if "id" not in replay or replay["id"] in without_id:
             return {"type": "message", "role": "assistant", "content": part.text, **phase}
-        content: Item = {"type": "output_text", "text": part.text, "annotations": replay.get("annotations", [])}
+        content: Item = {"type": "output_text", "text": part.text, "annotations": self.origin.cited(part)}
         if part.refusal:
             content = {"type": "refusal", "refusal": part.text}
         return {

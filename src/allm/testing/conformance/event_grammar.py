@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import assert_never
 
+from allm.data.citation import Citation
 from allm.data.events import (
+    CitationAdded,
     Event,
     Failed,
     HostedCallCompleted,
@@ -64,10 +66,10 @@ def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str])
             _complete(f"text {id!r}", text, pieces, complete)
         case ReasoningCompleted(id, text):
             _complete(f"reasoning {id!r}", text, pieces, complete)
-        case ToolCallStarted(id, name):
-            block = f"tool call {id!r}"
-            holds(name and block not in pieces, f"{block} must start once, with a name: {event!r}")
-            pieces[block] = []
+        case CitationAdded(id, citation):
+            _cite(f"text {id!r}", citation, pieces)
+        case ToolCallStarted(id):
+            _start(f"tool call {id!r}", event, pieces)
         case ToolCallDelta(id, text):
             block = f"tool call {id!r}"
             holds(block in pieces, f"ToolCallDelta of {block} comes before ToolCallStarted")
@@ -98,9 +100,20 @@ def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str])
             assert_never(event)
 
 
+def _start(block: str, event: ToolCallStarted, pieces: dict[str, list[str]]) -> None:
+    holds(event.name and block not in pieces, f"{block} must start once, with a name: {event!r}")
+    pieces[block] = []
+
+
 def _grow(block: str, text: str, pieces: dict[str, list[str]], complete: set[str]) -> None:
     holds(block not in complete, f"a delta of {block} comes after the completion of the block")
     pieces.setdefault(block, []).append(text)
+
+
+def _cite(block: str, citation: Citation, pieces: dict[str, list[str]]) -> None:
+    holds(block in pieces, f"CitationAdded of {block} comes before the block")
+    length = len("".join(pieces[block]))
+    holds(citation.within(length) is citation, f"{citation!r} has no place in the {length} characters of {block}")
 
 
 def _complete(block: str, text: str | None, pieces: dict[str, list[str]], complete: set[str]) -> None:

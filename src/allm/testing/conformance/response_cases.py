@@ -108,6 +108,16 @@ class ResponseCases(PrepareCases):
         kinds = [type(part).__name__ for part in response.message.parts]
         same(kinds, ["ReasoningPart", "TextPart"], "the parts of the message, in order")
 
+    @case("citations")
+    async def test_sources_are_citations_of_their_text(self) -> None:
+        """Each has its address, and a place in the text, if it has one, behind any characters."""
+        urls = ["https://one.example/a_(b)", "https://two.example"]
+        script = [fake.text(UNICODE), fake.citation(0, 6, url=urls[0], title="One"), fake.text(" And more.")]
+        response = await self.respond(*script, fake.citation(7, 9, url=urls[1], title="Two"))
+        same([citation.url for citation in response.citations], urls, "the addresses of the citations")
+        same([citation.title for citation in response.citations], ["One", "Two"], "the titles of the citations")
+        same(response.output_text, f"{UNICODE} And more.", "the text")
+
     @case("usage")
     async def test_usage_is_reported(self) -> None:
         """Reported counts are in the response; a count that was not reported is None, a reported 0 is 0."""

@@ -46,6 +46,7 @@ Capability = Literal[
     "invalid_arguments",
     "reasoning",
     "usage",
+    "citations",
     "stream_errors",
     "connection_reuse",
 ]
@@ -138,6 +139,7 @@ class Setting:
             - `api_key`: it sends `setup.api_key` in a header
             - `pure_prepare`: `prepare` returns the same for the same request
             - `tools`, `reasoning`, `usage`: the provider has tool calls, readable reasoning, token counts
+            - `citations`: the provider names the sources of a text
             - `invalid_arguments`: the provider sends the arguments of a call as text, which may be invalid JSON
             - `stream_errors`: the provider can report an error in the middle of a response
             - `connection_reuse`: a second call uses the connection of the first

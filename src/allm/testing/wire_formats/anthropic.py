@@ -11,6 +11,7 @@ from typing import Any, ClassVar, final
 
 import attrs
 
+from allm.data.citation import Citation
 from allm.data.response import Usage
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
@@ -85,6 +86,9 @@ class Anthropic(Encoder):
             case _:
                 pass
 
+    def _on_citation(self, block: Block, citation: Citation) -> None:
+        self._delta(block, type="citations_delta", citation=_location(citation))
+
     def _on_close(self, block: Block) -> None:
         if block.kind == "reasoning":
             self._delta(block, type="signature_delta", signature=f"c2NyaXB0ZWQgc2lnbmF0dXJl{block.number:04d}")
@@ -102,7 +106,7 @@ class Anthropic(Encoder):
     def _on_raw(self, kind: str, payload: Any) -> None:
         self._event(kind, **(payload or {}))
 
-    def _delta(self, block: Block, **delta: str) -> None:
+    def _delta(self, block: Block, **delta: Any) -> None:
         self._event("content_block_delta", index=block.index, delta=delta)
 
     def _event(self, kind: str, **fields: Any) -> None:
@@ -110,6 +114,30 @@ class Anthropic(Encoder):
         padding = " " * (self._events * 7 % 16)
         data = compact({"type": kind, **fields})
         self.write(f"event: {kind}\ndata: {data[:-1]}{padding}}}\n\n")
+
+
+_LOCATIONS = {
+    "characters": ("char_location", "{}_char_index"),
+    "pages": ("page_location", "{}_page_number"),
+    "blocks": ("search_result_location", "{}_block_index"),
+}
+
+
+def _location(citation: Citation) -> dict[str, Any]:
+    """A citation as the Messages API writes it, without a place in the text; `data` is written as it is."""
+    if citation.data:
+        return dict(citation.data)
+    quote, place = {"cited_text": citation.quote or ""}, citation.source
+    if place is None:
+        web = {"url": citation.url, "title": citation.title, "encrypted_index": "c2NyaXB0ZWQ="}
+        return {"type": "web_search_result_location", **quote, **web}
+    kind, name = _LOCATIONS[place.unit]
+    span = {name.format("start"): place.start, name.format("end"): place.end}
+    if place.unit == "blocks":
+        own = {"search_result_index": place.index or 0, "source": citation.url, "title": citation.title}
+    else:
+        own = {"document_index": place.index or 0, "document_title": citation.title, "file_id": citation.file_id}
+    return {"type": kind, **quote, **own, **span}
 
 
 def usage(usage: Usage) -> dict[str, Any]:

@@ -19,8 +19,10 @@ from typing import Any, ClassVar, Literal, assert_never
 
 import attrs
 
+from allm.data.citation import Citation
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
+    CitationItem,
     Delay,
     ErrorItem,
     Finish,
@@ -61,6 +63,7 @@ class Block:
         number: Place among the blocks of its kind, from 0.
         id: The call's id as the script gives it, or None.
         name: The tool's name, `""` for text and reasoning.
+        citations: Of a text, those so far.
     """
 
     kind: BlockKind
@@ -69,6 +72,7 @@ class Block:
     id: str | None = None
     name: str = ""
     pieces: list[str] = attrs.field(factory=list[str])
+    citations: list[Citation] = attrs.field(factory=list[Citation])
 
     @property
     def text(self) -> str:
@@ -119,6 +123,10 @@ class Encoder(abc.ABC):
     @abc.abstractmethod
     def _on_delta(self, block: Block, text: str) -> None:
         """Write a piece of the block, which is already in `block.pieces`."""
+
+    @abc.abstractmethod
+    def _on_citation(self, block: Block, citation: Citation) -> None:
+        """Write a citation of a text, which is already in `block.citations`, or leave it to a later stage."""
 
     @abc.abstractmethod
     def _on_close(self, block: Block) -> None:
@@ -184,6 +192,8 @@ class Encoder(abc.ABC):
         match item:
             case Text(text):
                 self._deltas("text", split(text))
+            case CitationItem(citation):
+                self._cite(citation)
             case Reasoning(text):
                 self._deltas("reasoning", split(text))
             case HostedCallItem():
@@ -218,6 +228,13 @@ class Encoder(abc.ABC):
         self._deltas("tool_call", [text])
         if not more:
             self._close()
+
+    def _cite(self, citation: Citation) -> None:
+        block = self._open
+        if block is None or block.kind != "text":
+            raise ValueError(f"{citation!r} cannot stand here: a citation belongs to the text before it")
+        block.citations.append(citation)
+        self._on_citation(block, citation)
 
     def _deltas(self, kind: BlockKind, pieces: list[str]) -> None:
         block = self._open

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 
 import attrs
 
+from allm.data.citation import Citation
 from allm.data.response import Usage
 from allm.testing.wire_formats.encoder import Block, Encoder
 from allm.testing.wire_formats.errors import VendorError, gemini_envelope
@@ -53,6 +54,9 @@ class Gemini(Encoder):
             case _:
                 pass  # calls are sent whole, when their block closes
 
+    def _on_citation(self, block: Block, citation: Citation) -> None:
+        pass  # all of them are in the last chunk
+
     def _on_close(self, block: Block) -> None:
         if block.kind != "tool_call":
             return
@@ -77,10 +81,36 @@ class Gemini(Encoder):
         candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}}
         if finish is not None:
             candidate["finishReason"] = finish
+            candidate |= self._grounding()
         chunk: dict[str, Any] = {"candidates": [{**candidate, "index": 0}]}
         if self.usage is not None:
             chunk["usageMetadata"] = self._counts(self.usage, final=finish is not None)
         self._data({**chunk, "modelVersion": self.model, "responseId": self.id})
+
+    def _grounding(self) -> dict[str, Any]:
+        """The citations, whose places count the bytes of all texts."""
+        chunks: list[dict[str, Any]] = []
+        numbers: dict[str, int] = {}
+        supports: list[dict[str, Any]] = []
+        before = 0
+        for block in self.blocks:
+            for citation in block.citations:
+                chunk = {"web": {"uri": citation.url, "title": citation.title}}
+                if citation.quote is not None:
+                    chunk = {"retrievedContext": {**chunk["web"], "text": citation.quote}}
+                number = numbers.setdefault(json.dumps(chunk), len(chunks))
+                if number == len(chunks):
+                    chunks.append(chunk)
+                segment: dict[str, Any] = {}
+                if citation.start is not None and citation.end is not None:
+                    start, end = (before + len(block.text[:at].encode()) for at in (citation.start, citation.end))
+                    segment = {"endIndex": end, "text": block.text[citation.start : citation.end]}
+                    segment |= {"startIndex": start} if start else {}
+                supports.append({"segment": segment, "groundingChunkIndices": [number]})
+            before += len(block.text.encode()) if block.kind == "text" else 0
+        if not supports:
+            return {}
+        return {"groundingMetadata": {"groundingChunks": chunks, "groundingSupports": supports}}
 
     def _counts(self, usage: Usage, *, final: bool) -> dict[str, Any]:
         """The final counts in the last chunk; before, the prompt's, and one generated token per piece so far."""

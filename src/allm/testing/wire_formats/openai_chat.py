@@ -11,6 +11,7 @@ from typing import Any, ClassVar, final
 
 import attrs
 
+from allm.data.citation import Citation
 from allm.data.response import Usage
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError, openai_envelope
@@ -52,6 +53,9 @@ class OpenAIChat(Encoder):
                 self._chunk({"reasoning": text})
             case _:
                 self._chunk({"tool_calls": [{"index": block.number, "function": {"arguments": text}}]})
+
+    def _on_citation(self, block: Block, citation: Citation) -> None:  # noqa: ARG002  there is one text
+        self._chunk({"annotations": [chat_annotation(citation)]})
 
     def _on_close(self, block: Block) -> None:
         pass
@@ -99,6 +103,16 @@ class OpenAIChat(Encoder):
 def call_id(block: Block) -> str:
     """The script's id, or one in OpenAI's form that is unique in the response."""
     return block.id if block.id is not None else f"call_{block.number:024d}"
+
+
+def chat_annotation(citation: Citation) -> dict[str, Any]:
+    """A citation as Chat Completions has it: the fields one level deeper; `data` is written as it is."""
+    if citation.data:
+        return dict(citation.data)
+    places = {"start_index": citation.start or 0, "end_index": citation.end or 0}
+    quote = {} if citation.quote is None else {"content": citation.quote}  # of OpenRouter
+    fields = {"url": citation.url, "title": citation.title, **places, **quote}
+    return {"type": "url_citation", "url_citation": fields}
 
 
 def usage(usage: Usage) -> dict[str, Any]:

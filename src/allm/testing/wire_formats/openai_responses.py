@@ -7,10 +7,12 @@ is no `[DONE]`. An error is sent twice: as a nested `error` event, unlike docume
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, final
 
 import attrs
 
+from allm.data.citation import Citation
 from allm.data.response import Usage
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
@@ -56,11 +58,17 @@ class OpenAIResponses(Encoder):
             case _:
                 self._event("response.function_call_arguments.delta", **_part(block), delta=text)
 
+    def _on_citation(self, block: Block, citation: Citation) -> None:
+        place = {"annotation_index": len(block.citations) - 1, "annotation": annotation(citation)}
+        self._event("response.output_text.annotation.added", **_part(block), **place)
+
     def _on_close(self, block: Block) -> None:
         match block.kind:
             case "text":
                 self._event("response.output_text.done", **_part(block), text=block.text, logprobs=[])
-                self._event("response.content_part.done", **_part(block), part=_output_text(block.text))
+                self._event(
+                    "response.content_part.done", **_part(block), part=_output_text(block.text, block.citations)
+                )
             case "reasoning":
                 self._event("response.reasoning_summary_text.done", **_part(block), text=block.text)
                 self._event("response.reasoning_summary_part.done", **_part(block), part=_summary_text(block.text))
@@ -94,7 +102,7 @@ class OpenAIResponses(Encoder):
         status = "completed" if done else "in_progress"
         match block.kind:
             case "text":
-                content = [_output_text(block.text)] if done else []
+                content = [_output_text(block.text, block.citations)] if done else []
                 item |= {"type": "message", "status": status, "content": content, "phase": "final_answer"}
                 item |= {"role": "assistant"}
             case "reasoning":
@@ -141,8 +149,24 @@ def _part(block: Block) -> dict[str, Any]:
     return place
 
 
-def _output_text(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+def _output_text(text: str, citations: Iterable[Citation] = ()) -> dict[str, Any]:
+    return {"type": "output_text", "annotations": [*map(annotation, citations)], "logprobs": [], "text": text}
+
+
+def annotation(citation: Citation) -> dict[str, Any]:
+    """A citation as OpenAI writes it; `data` is written as it is."""
+    if citation.data:
+        return dict(citation.data)
+    if citation.file_id is not None:
+        return {
+            "type": "file_citation",
+            "file_id": citation.file_id,
+            "filename": citation.title,
+            "index": citation.end or 0,
+        }
+    places = {"start_index": citation.start or 0, "end_index": citation.end or 0}
+    quote = {} if citation.quote is None else {"content": citation.quote}  # of OpenRouter
+    return {"type": "url_citation", "url": citation.url, "title": citation.title, **places, **quote}
 
 
 def _summary_text(text: str) -> dict[str, Any]:
