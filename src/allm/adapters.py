@@ -46,6 +46,8 @@ Encoding conversations and media:
     `document_note` put into text what the service has no field for, `is_text` tells what is text by its type.
     `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
+    `HostedForm` is what a service has for a kind of `allm.hosted` tool: `wire_tools` makes its own words of those of a
+    request, `own_tools` are the others.
     `code_spans` tells where a text in Markdown has code.
 """
 
@@ -161,6 +163,7 @@ from allm.runtime.http_adapter import (
 if TYPE_CHECKING:
     from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
     from allm.data.embedding_check import text_size as text_size
+    from allm.data.hosted_tool import HostedForm as HostedForm, own_tools as own_tools, wire_tools as wire_tools
     from allm.data.markdown_code import code_spans as code_spans
     from allm.data.sent_media import (
         document_note as document_note,
@@ -200,6 +203,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "EmbeddingInput",
     "Emit",
     "ErrorBody",
+    "HostedForm",
     "HttpAdapter",
     "HttpCall",
     "HttpResponse",
@@ -271,6 +275,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "open_call",
     "open_download",
     "own_servers",
+    "own_tools",
     "own_upload",
     "parse_arguments",
     "parse_retry_after",
@@ -294,6 +299,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "vector_of",
     "whole_text",
     "wider_shape",
+    "wire_tools",
     "wrong_type",
 ]
 
@@ -301,6 +307,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
 _LATER = {
     "data.embedding": ("EmbeddingInput", "embedding_of"),
     "data.embedding_check": ("text_size",),
+    "data.hosted_tool": ("HostedForm", "own_tools", "wire_tools"),
     "data.sent_media": ("document_note", "document_text", "mime_type_of", "own_upload"),
     "data.types.subset": ("SchemaSubset", "fit_schema"),
     "http.download": ("open_download",),

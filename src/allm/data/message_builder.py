@@ -243,9 +243,6 @@ class MessageBuilder:
         block.citations = block.citations or []
         block.citations.append(event.citation)
 
-    def _reasoning_delta(self, event: ReasoningDelta) -> None:
-        self._block("reasoning", event.id).add(event.delta)
-
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
         part = ReasoningPart(
             event.text,
@@ -261,9 +258,6 @@ class MessageBuilder:
     def _tool_started(self, event: ToolCallStarted) -> None:
         self._block("tool", event.id).name = event.name
 
-    def _tool_delta(self, event: ToolCallDelta) -> None:
-        self._block("tool", event.id).add(event.arguments_delta)
-
     def _tool_completed(self, event: ToolCallCompleted) -> None:
         part = ToolCall(
             event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
@@ -271,10 +265,8 @@ class MessageBuilder:
         self._complete("tool", event.id, part)
 
     def _hosted(self, event: HostedCallStarted | HostedCallCompleted) -> None:
-        # Where the call is an item of its own, so is its result.
-        if event.call.data or type(event) is HostedCallCompleted:
-            begun = type(event) is HostedCallCompleted and ("hosted", event.id) in self._blocks
-            self._complete("hosted_result" if begun else "hosted", event.id, event.call)
+        if event.call.data or isinstance(event, HostedCallCompleted):
+            self._complete(type(event).__name__, event.id, event.call)
 
 
 def _complete_tool(block: _Block) -> AdapterEvent:
@@ -294,10 +286,10 @@ _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
     TextDelta: MessageBuilder._text_delta,
     TextCompleted: MessageBuilder._text_completed,
     CitationAdded: MessageBuilder._citation,
-    ReasoningDelta: MessageBuilder._reasoning_delta,
+    ReasoningDelta: lambda builder, event: builder._block("reasoning", event.id).add(event.delta),
     ReasoningCompleted: MessageBuilder._reasoning_completed,
     ToolCallStarted: MessageBuilder._tool_started,
-    ToolCallDelta: MessageBuilder._tool_delta,
+    ToolCallDelta: lambda builder, event: builder._block("tool", event.id).add(event.arguments_delta),
     ToolCallCompleted: MessageBuilder._tool_completed,
     ProviderPartCompleted: lambda builder, event: builder._complete("provider", event.id, event.part),
     HostedCallStarted: MessageBuilder._hosted,
@@ -375,11 +367,9 @@ class Origin:
 
     def made(self, part: Part) -> bool:
         """Whether this service made the opaque data of a part."""
-        if not self._is_of(part):
-            return False
         if isinstance(part, (ReasoningPart, HostedCall, ProviderPart)):
-            return part.provider == self.provider
-        return self.provider in part.metadata
+            return self._is_of(part) and part.provider == self.provider
+        return self._is_of(part) and self.provider in part.metadata
 
     def _is_of(self, part: Part) -> bool:
         return part.made_at == self.place or (part.made_at is None and not self.has_own)

@@ -280,8 +280,7 @@ def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Mess
         return _checked(tuple(value))
     expected = "expected str, Message, Thread, Request, or an iterable of Message"
     sentence = f"cannot convert {type(value).__name__} to messages; {expected}{for_dicts(value)}"
-    problem = Problem(("messages",), "invalid_type", sentence)
-    raise ValidationError([problem], reason="invalid_request")
+    raise ValidationError([Problem(("messages",), "invalid_type", sentence)], reason="invalid_request")
 
 
 def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
@@ -330,7 +329,7 @@ def _refused(part: Part, role: Role, provider: str, media: tuple[type, ...]) -> 
     if isinstance(part, media):
         return f"is {HOLDS[type(part)].phrase}, which {provider} does not take here"
     if isinstance(part, (HostedCall, ReasoningPart)):
-        what = "reasoning" if isinstance(part, ReasoningPart) else "a call that ran at a provider"
+        what = "a hosted call" if isinstance(part, HostedCall) else "reasoning"
         return f"is {what} in a message of role {role!r}; expected it in an assistant message"
     if isinstance(part, ProviderPart) and part.provider != provider:
         wanted = f"did you mean {provider!r}?" if part.provider.lower() == provider else f"{provider} cannot read it"

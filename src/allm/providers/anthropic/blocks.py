@@ -29,7 +29,7 @@ from allm.data.events import (
     ToolCallStarted,
 )
 from allm.providers.anthropic.citations import citation_of
-from allm.providers.anthropic.hosted_blocks import HostedBlocks, is_hosted
+from allm.providers.anthropic.hosted_blocks import CALLS, RESULT, HostedBlocks
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 from allm.providers.anthropic.usual_events import Input, Text, Thought
 
@@ -64,20 +64,20 @@ class Block(Protocol):
         ...
 
 
-def open_block(data: dict[str, Any], number: int, call_id: str, hosted: HostedBlocks) -> Block:
+def open_block(data: dict[str, Any], number: int, call_id: str, hosted: Callable[[], HostedBlocks]) -> Block:
     """A new block.
 
     Args:
         data: As it starts.
         number: Blocks of the answer before it, for an id of its own.
         call_id: The id for it if it is a call.
-        hosted: The calls of the answer that are not for the caller.
+        hosted: Returns the calls of the answer that are not for the caller.
     """
     kind = as_text(data.get("type")) or "unknown"
     if kind == "tool_use":
         return _Call(call_id, data)
-    if is_hosted(kind):
-        return _Hosted(f"hosted-{number}", data, calls=hosted)
+    if kind in CALLS or kind.endswith(RESULT):
+        return _Hosted(f"hosted-{number}", data, calls=hosted())
     return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
 
 

@@ -17,17 +17,14 @@ from allm.data.content import HostedCall, HostedStatus
 from allm.data.events import AdapterEvent, HostedCallCompleted, HostedCallStarted
 from allm.providers.anthropic.names import PROVIDER
 
-__all__ = ["HostedBlocks", "is_hosted"]
+__all__ = ["CALLS", "RESULT", "HostedBlocks"]
 
-_CALLS = frozenset({"server_tool_use", "mcp_tool_use"})
-_RESULT = "_tool_result"
+CALLS = frozenset({"server_tool_use", "mcp_tool_use"})
+"""Types of blocks that are calls."""
+RESULT = "_tool_result"
+"""What the type of a block ends with that is the result of one."""
 _KINDS = {"bash_code_execution": "code_execution", "text_editor_code_execution": "code_execution"}
 _SHOWN = ("url", "title", "page_age", "retrieved_at")
-
-
-def is_hosted(kind: str) -> bool:
-    """Whether a block of this type is a call of one of Anthropic's tools, or its result."""
-    return kind in _CALLS or kind.endswith(_RESULT)
 
 
 @attrs.define(eq=False)
@@ -40,12 +37,12 @@ class HostedBlocks:
     def events(self, data: dict[str, Any]) -> list[AdapterEvent]:
         """The events of a block that is complete."""
         kind = str(data.get("type"))
-        if kind in _CALLS:
+        if kind in CALLS:
             return [self._call(data)]
         called = as_text(data.get("tool_use_id")) or ""
         begun, events = self._begun.pop(called, None), list[AdapterEvent]()
         if begun is None:  # the call is in an earlier message
-            begun = HostedCall(self._ids.new(called, "srvtoolu"), _kind(kind.removesuffix(_RESULT)), "in_progress")
+            begun = HostedCall(self._ids.new(called, "srvtoolu"), _kind(kind.removesuffix(RESULT)), "in_progress")
             events.append(HostedCallStarted(begun.id, begun))
         status, output = _outcome(data)
         done = HostedCall(begun.id, begun.kind, status, None, output, data, provider=PROVIDER)

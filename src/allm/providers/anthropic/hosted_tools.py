@@ -7,8 +7,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import Problem, as_list, as_object
-from allm.data.hosted_tool import HostedForm, own_tools, wire_tools
+from allm.adapters import HostedForm, Problem, as_list, as_object, own_tools, wire_tools
 from allm.data.request import Request
 from allm.providers.anthropic.names import PROVIDER
 

@@ -16,10 +16,12 @@ from allm.adapters import UniqueIds, as_list, as_object, as_objects, as_text
 from allm.data.content import HostedCall
 from allm.data.events import AdapterEvent, HostedCallCompleted, HostedCallStarted
 
-__all__ = ["HostedParts"]
+__all__ = ["HOSTED", "HostedParts"]
 
 _CALLS = ("executableCode", "toolCall")
 _RESULTS = ("codeExecutionResult", "toolResponse")
+HOSTED = frozenset({*_CALLS, *_RESULTS})
+"""What a part has that is of a tool of Gemini's."""
 _KINDS = {"GOOGLE_SEARCH_WEB": "web_search", "GOOGLE_SEARCH_IMAGE": "web_search", "URL_CONTEXT": "web_fetch"}
 _PROVIDER = "gemini"
 
@@ -58,7 +60,7 @@ class HostedParts:
             begun = HostedCall(self._ids.new(sent, "hosted"), kind, "in_progress")
             events.append(HostedCallStarted(begun.id, begun))
         outcome = as_text(fields.get("outcome"))
-        output = {"stdout": fields.get("output") or ""} if "response" not in fields else fields["response"]
+        output = {"stdout": fields.get("output") or ""} if "codeExecutionResult" in part else fields.get("response")
         status = "completed" if outcome in {None, "OUTCOME_OK"} else "failed"
         done = HostedCall(begun.id, begun.kind, status, None, output, part, provider=_PROVIDER)
         return [*events, HostedCallCompleted(begun.id, done)]

@@ -10,8 +10,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import Problem
-from allm.data.hosted_tool import HostedForm, own_tools, wire_tools
+from allm.adapters import HostedForm, Problem, own_tools, wire_tools
 from allm.data.request import Request
 from allm.providers.openai.presets import OPENAI_ITSELF, Preset
 

@@ -53,7 +53,7 @@ def check_order(events: Iterable[Event]) -> None:
     same(sorted(unfinished), [], "blocks without a completion")
 
 
-def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str]) -> None:  # noqa: C901
+def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str]) -> None:  # noqa: C901, PLR0912
     """Check one event against the `pieces` of the blocks so far, and the `complete` blocks."""
     if isinstance(event, OrchestrationEvent):
         return
