@@ -2,7 +2,7 @@
 
     pip install . starlette 'hypercorn[trio]'
 
-Without a key, a demo model answers; ALLM_MODEL=openai:gpt-5-mini takes a real one. The conversations are kept in
+Without a key, a demo model answers; ALLM_MODEL=openai:gpt-5.4-mini takes a real one. The conversations are kept in
 ALLM_STORE, such as sqlite:///chat.db, or in memory. The address is ALLM_BIND, or 127.0.0.1:8000. Whoever can reach it
 can read each conversation whose id they know, so put a login in front of it before you share it.
 
