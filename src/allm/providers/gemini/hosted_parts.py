@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from allm.adapters import UniqueIds, as_list, as_object, as_objects, as_text
-from allm.data.content import HostedCall
+from allm.data.content import HostedCall, HostedStatus
 from allm.data.events import AdapterEvent, HostedCallCompleted, HostedCallStarted
 
 __all__ = ["HOSTED", "HostedParts"]
@@ -61,7 +61,7 @@ class HostedParts:
             events.append(HostedCallStarted(begun.id, begun))
         outcome = as_text(fields.get("outcome"))
         output = {"stdout": fields.get("output") or ""} if "codeExecutionResult" in part else fields.get("response")
-        status = "completed" if outcome in {None, "OUTCOME_OK"} else "failed"
+        status: HostedStatus = "completed" if outcome in {None, "OUTCOME_OK"} else "failed"
         done = HostedCall(begun.id, begun.kind, status, None, output, part, provider=_PROVIDER)
         return [*events, HostedCallCompleted(begun.id, done)]
 

@@ -118,7 +118,7 @@ class OpenAI(Connection, StreamAdapter):
             body = chat_encode.encode(request, options, row, taken)
             decoder = functools.partial(ChatDecoder, row.name, row.sends_done, origin=origin)
         return self.stream_call(
-            join_url(base_url, _PATHS[endpoint]),
+            join_url(_versionless(row.name, base_url) if endpoint == "responses" else base_url, _PATHS[endpoint]),
             body,
             options,
             decoder,
@@ -154,3 +154,8 @@ class OpenAI(Connection, StreamAdapter):
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""
         await stream_events(prepared, emit)
+
+
+def _versionless(name: str, base_url: str) -> str:
+    """The address under which a service has the Responses API: DeepSeek has it beside `/v1`, not below."""
+    return base_url.rstrip("/").removesuffix("/v1") if name == "deepseek" else base_url

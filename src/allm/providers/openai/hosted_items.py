@@ -86,6 +86,7 @@ def _image(item: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
 
 _TYPES: dict[str, tuple[str, _Read]] = {
     "web_search_call": ("web_search", _search),
+    "x_search_call": ("x_search", _search),
     "file_search_call": ("file_search", _files),
     "code_interpreter_call": ("code_execution", _code),
     "mcp_call": ("mcp", _mcp),
@@ -123,7 +124,7 @@ def hosted_call(provider: str, call_id: str, item: Mapping[str, Any]) -> HostedC
     if kind not in _TYPES:
         return None
     asked, output = _TYPES[kind][1](item)
-    sent = item.get("status")
+    sent: Any = item.get("status")
     status: HostedStatus = sent if sent in _STATUSES else "completed"
     if kind in _FOR_CALLER:
         status = "requires_action"

@@ -112,6 +112,7 @@ class ItemDecoder:
     length_of: Callable[[str], int]
     custom_tools: frozenset[str] | None = None
     logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
+    _searched: str | None = attrs.field(default=None, init=False)  # the newest search for tools, which may have no id
     _items: Items = attrs.field(factory=Items, init=False)
 
     def added(self, event: dict[str, Any]) -> None:
@@ -230,8 +231,10 @@ class ItemDecoder:
 
     def _complete_other(self, opened: Item, item: dict[str, Any]) -> None:
         whole = image_of(self.provider, opened, item)
-        if whole is None and (whole := hosted_of(self.provider, opened, item)) is not None and not opened.started:
-            self._start_hosted(opened, item)
+        if whole is None and (whole := hosted_of(self.provider, opened, item, self._searched)) is not None:
+            if not opened.started:
+                self._start_hosted(opened, item)
+            self._searched = opened.id if opened.kind == "tool_search_call" else self._searched
         self.add(whole or other_of(self.provider, opened, item))
 
     def _recognise(self, opened: Item, item: dict[str, Any]) -> None:

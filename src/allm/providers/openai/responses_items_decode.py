@@ -263,9 +263,9 @@ def image_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent 
     return ImageCompleted(opened.id, ImagePart(image, metadata={provider: rest}))
 
 
-def hosted_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent | None:
-    """A call that ran at the service."""
-    call = hosted_call(provider, opened.id, item)
+def hosted_of(provider: str, opened: Item, item: dict[str, Any], searched: str | None) -> AdapterEvent | None:
+    """A call that ran at the service; `searched` is the search that an output without an id is of."""
+    call = hosted_call(provider, (opened.kind == "tool_search_output" and searched) or opened.id, item)
     return None if call is None else HostedCallCompleted(opened.id, call)
 
 

@@ -40,7 +40,7 @@ from allm.testing.wire_formats.errors import VendorError
 
 __all__ = ["Block", "Encoder", "compact", "split"]
 
-BlockKind = Literal["text", "reasoning", "tool_call"]
+BlockKind = Literal["text", "reasoning", "tool_call", "hosted"]
 TOKEN = re.compile(r"\s{0,4}\S{1,8}|\s+")
 
 
@@ -148,6 +148,12 @@ class Encoder(abc.ABC):
         """Write a call that ran at the provider; a format that has none writes nothing."""
         del item, call_id
 
+    def _place(self) -> int:
+        """The index of one more block, which the format writes itself."""
+        self.blocks.append(Block("hosted", len(self.blocks), self._numbers["hosted"]))
+        self._numbers["hosted"] += 1
+        return len(self.blocks) - 1
+
     def write(self, data: str | bytes) -> None:
         """Append bytes to the body."""
         self._body += data.encode() if isinstance(data, str) else data
@@ -198,7 +204,7 @@ class Encoder(abc.ABC):
                 self._deltas("reasoning", split(text))
             case HostedCallItem():
                 self._close()
-                self._on_hosted_call(item, f"hosted_{self._hosted}")
+                self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")
                 self._hosted += 1
             case Raw(_, bytes() as data):
                 self.write(data)
