@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+import attrs
+
 from allm.data.content import HostedCall, HostedStatus
 from allm.data.errors import ValidationError
 from allm.data.hosted_tool import HostedTool
@@ -201,8 +203,8 @@ def mcp(
     Args:
         url: Its address.
         name: What the server is called in the answer.
-        authorization: A token for it. It is a part of the value: JSON has it.
-        headers: Sent to the server.
+        authorization: A token for it, never shown or serialised.
+        headers: Sent to the server, and kept as the token is.
         allowed_tools: Which of its tools the model may call; all of them by default.
         approval: `"never"` calls them at once. `"always"` (OpenAI) ends the answer with a call that
             `requires_action`.
@@ -211,16 +213,17 @@ def mcp(
     Raises:
         ValidationError: A setting has an impossible value.
     """
-    return _tool(
+    secrets = {"authorization": authorization, "headers": None if headers is None else dict(headers)}
+    tool = _tool(
         "mcp",
         metadata,
         name=name,
         url=url,
-        authorization=authorization,
-        headers=None if headers is None else dict(headers),
         allowed_tools=_texts("allowed_tools", allowed_tools),
         approval=approval,
     )
+    given = {key: value for key, value in secrets.items() if value is not None}
+    return attrs.evolve(tool, secrets=given) if given else tool
 
 
 def computer(*, width: int | None = None, height: int | None = None, metadata: Raw | None = None) -> HostedTool:

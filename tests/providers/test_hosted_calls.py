@@ -268,8 +268,7 @@ async def test_what_a_vendor_lacks_is_refused_before_anything_is_sent(name):
     engine = allm.Engine(adapter=adapter, model="gemini-2.5-flash" if adapter is GEMINI else "m")
     with pytest.raises(allm.ValidationError, match=r"[uU]se |leave|name the site") as caught:
         await allm.generate(engine, "hi", tools=tools)
-    assert [problem.tag for problem in caught.value.errors] == [tag]
-    assert caught.value.errors[0].path[0] == "tools"
+    assert [(path[0], found) for path, found in caught.value.errors] == [("tools", tag)]
 
 
 async def test_a_call_of_the_name_of_a_hosted_tool_is_of_no_tool():
@@ -285,6 +284,16 @@ def test_a_tool_goes_through_json():
     """It stays what it is."""
     request = allm.Request([allm.user("hi")], tools=[hosted.web_search(max_uses=2), hosted.mcp("https://m", name="x")])
     assert allm.from_json(allm.to_json(request)) == request
+
+
+def test_a_token_is_in_no_text():
+    """It is sent, but neither shown nor written; the tool without it can be."""
+    tool = hosted.mcp("https://m.example", name="wiki", authorization="s3cret", headers={"x": "s3cret"})
+    assert "s3cret" not in repr(tool)
+    with pytest.raises(allm.ValidationError, match="secrets"):
+        allm.to_json(tool)
+    [wire] = body_of(OPENAI, tool)["tools"]
+    assert (wire["authorization"], wire["headers"]) == ("s3cret", {"x": "s3cret"})
 
 
 @pytest.mark.parametrize(

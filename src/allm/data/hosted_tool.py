@@ -24,12 +24,14 @@ class HostedTool(Tool):
         kind: What it does: `web_search`, `web_fetch`, `code_execution`, `file_search`, `image_generation`, `mcp`,
             `computer`.
         settings: Those that were given, by the names of the arguments of its function.
+        secrets: Settings that are neither shown nor serialised, such as a token.
         metadata: Fields in a provider's own words, under its name, which win: `{"anthropic": {"type":
             "web_search_20250305"}}`.
     """
 
     hosted: ClassVar[bool] = True
     kind: str = attrs.field(default="", kw_only=True)
+    secrets: dict[str, Any] | None = attrs.field(default=None, kw_only=True, repr=False, hash=False)
     settings: dict[str, Any] = attrs.field(factory=dict[str, Any], kw_only=True, hash=False)
 
 
@@ -75,11 +77,12 @@ def wire_tools(
             sentence = f"is {tool.kind}, which {service} does not have; {has}. Use a tool of your own for it"
             problems.append(Problem(("tools", index), "unsupported_tool", sentence))
             continue
-        for name in tool.settings.keys() - form.takes:
+        settings = {**tool.settings, **(tool.secrets or {})}
+        for name in settings.keys() - form.takes:
             near = nearest(name, form.takes, 1)
             instead = form.advice.get(name) or (f"use {near[0]}" if near else "leave it out")
             sentence = f"is a setting that {tool.kind} of {service} does not have; {instead}"
             problems.append(Problem(("tools", index, name), "unsupported_option", sentence))
         raw = tool.metadata.get(provider)
-        made.append((tool, {**form.build(tool.settings), **(raw if isinstance(raw, Mapping) else {})}))
+        made.append((tool, {**form.build(settings), **(raw if isinstance(raw, Mapping) else {})}))
     return made

@@ -192,7 +192,8 @@ def is_plain_function(value: Any) -> bool:
 def as_saved(tool: Tool) -> Tool:
     """The tool without the live objects, which nothing can save."""
     manual = tool.manual or tool.manual_when is not None
-    return attrs.evolve(tool, handler=None, manual=manual, manual_when=None, limit=None)
+    live: dict[str, Any] = {"secrets": None} if tool.hosted else {}
+    return attrs.evolve(tool, handler=None, manual=manual, manual_when=None, limit=None, **live)
 
 
 def _is_type(value: Any, expected: str) -> str:
