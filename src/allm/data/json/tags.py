@@ -320,5 +320,6 @@ def _tool(converter: cattrs.Converter) -> None:
         hosted = isinstance(value, dict) and "kind" in value
         return load_hosted(value, HostedTool) if hosted else load(value, Tool)
 
-    converter.register_unstructure_hook(Tool, unstructure)
+    for cls in (Tool, HostedTool):
+        converter.register_unstructure_hook(cls, unstructure)
     converter.register_structure_hook_func(lambda cls: cls is Tool, structure)
