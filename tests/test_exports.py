@@ -27,6 +27,7 @@ PUBLIC_MODULES = [
     "allm.aio",
     "allm.blocking",
     "allm.fake",
+    "allm.hosted",
     "allm.keys",
     "allm.mcp",
     "allm.models",

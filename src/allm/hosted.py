@@ -15,13 +15,12 @@ from typing import Any, Literal
 
 import attrs
 
-from allm.data.content import HostedCall, HostedStatus
+from allm.data.content import HostedStatus
 from allm.data.errors import ValidationError
 from allm.data.hosted_tool import HostedTool
 from allm.data.problems import Problem, shown
 
 __all__ = [
-    "HostedCall",
     "HostedStatus",
     "HostedTool",
     "code_execution",
@@ -32,9 +31,6 @@ __all__ = [
     "url_context",
     "web_search",
 ]
-
-Raw = Mapping[str, Mapping[str, Any]]
-Approval = Literal["always", "never"]
 
 
 def web_search(
@@ -47,7 +43,7 @@ def web_search(
     region: str | None = None,
     city: str | None = None,
     timezone: str | None = None,
-    metadata: Raw | None = None,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> HostedTool:
     """Search the web (OpenAI, Anthropic, Gemini, xAI, DeepSeek, OpenRouter).
 
@@ -89,7 +85,7 @@ def url_context(
     max_uses: int | None = None,
     max_content_tokens: int | None = None,
     citations: bool | None = None,
-    metadata: Raw | None = None,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> HostedTool:
     """Read web pages whose addresses are in the conversation (Gemini; Anthropic, which calls it web fetch).
 
@@ -119,7 +115,10 @@ def url_context(
 
 
 def code_execution(
-    *, container: str | None = None, file_ids: Iterable[str] | None = None, metadata: Raw | None = None
+    *,
+    container: str | None = None,
+    file_ids: Iterable[str] | None = None,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> HostedTool:
     """Run code in a sandbox of the provider (OpenAI, Anthropic, Gemini, xAI).
 
@@ -139,7 +138,7 @@ def file_search(
     *,
     max_results: int | None = None,
     filters: Any = None,
-    metadata: Raw | None = None,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> HostedTool:
     """Search files that were put into a store of the provider (OpenAI, xAI: vector stores; Gemini).
 
@@ -163,7 +162,7 @@ def image_generation(
     quality: Literal["low", "medium", "high", "auto"] | None = None,
     output_format: Literal["png", "jpeg", "webp"] | None = None,
     background: Literal["transparent", "opaque", "auto"] | None = None,
-    metadata: Raw | None = None,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> HostedTool:
     """Draw images in an answer (OpenAI). Each is an `ImagePart` of the answer's message.
 
@@ -193,8 +192,8 @@ def mcp(
     authorization: str | None = None,
     headers: Mapping[str, str] | None = None,
     allowed_tools: Iterable[str] | None = None,
-    approval: Approval | None = None,
-    metadata: Raw | None = None,
+    approval: Literal["always", "never"] | None = None,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> HostedTool:
     """Let the provider call the tools of an MCP server that it can reach (OpenAI, Anthropic, xAI).
 
@@ -226,7 +225,9 @@ def mcp(
     return attrs.evolve(tool, secrets=given) if given else tool
 
 
-def computer(*, width: int | None = None, height: int | None = None, metadata: Raw | None = None) -> HostedTool:
+def computer(
+    *, width: int | None = None, height: int | None = None, metadata: Mapping[str, Mapping[str, Any]] | None = None
+) -> HostedTool:
     """Let the model use a computer that you run (OpenAI): its calls have the status `requires_action`.
 
     Args:
@@ -240,7 +241,7 @@ def computer(*, width: int | None = None, height: int | None = None, metadata: R
     return _tool("computer", metadata, width=_count("width", width), height=_count("height", height))
 
 
-def _tool(kind: str, metadata: Raw | None, /, **settings: Any) -> HostedTool:
+def _tool(kind: str, metadata: Mapping[str, Mapping[str, Any]] | None, /, **settings: Any) -> HostedTool:
     given = {name: value for name, value in settings.items() if value is not None}
     name = str(given.get("name", kind)) if kind == "mcp" else kind
     raw = {provider: dict(fields) for provider, fields in (metadata or {}).items()}
