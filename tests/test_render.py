@@ -83,9 +83,9 @@ def test_what_ends_inside_something(text, cited, expected):
         ({"url": "data:text/html,x", "quote": "<b>"}, r"\<b\>"),
         ({"url": "manual/7"}, "manual/7"),
         ({"file_id": "file-1", "title": "a_b.pdf"}, r"a\_b.pdf"),
-        ({"title": "T", "source": SourcePlace("pages", 2, end=4, index=0)}, "T, pages 2, 3"),
-        ({"title": "T", "source": SourcePlace("pages", 1, end=2)}, "T, page 1"),
-        ({"title": "T", "source": SourcePlace("characters", 1, end=2)}, "T"),
+        ({"title": "T", "source": SourcePlace("pages", 2, 4, index=0)}, "T, pages 2, 3"),
+        ({"title": "T", "source": SourcePlace("pages", 1, 2)}, "T, page 1"),
+        ({"title": "T", "source": SourcePlace("characters", 1, 2)}, "T"),
     ],
 )
 def test_a_source_in_the_list(fields, line):

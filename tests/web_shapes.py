@@ -12,6 +12,7 @@ import trio.testing
 import allm
 import allm.web
 from allm import fake
+from allm.data.content import media_of
 from allm.data.json.text import parse_arguments
 from allm.execution.stream.folds import ChatFold
 from allm.web.frames import Frames
@@ -26,6 +27,19 @@ async def picture(arguments: dict[str, Any]) -> Any:
     return ["here it is", allm.Image.from_bytes(PNG)]
 
 
+async def files(arguments: dict[str, Any]) -> Any:
+    kept = allm.Document.from_upload(allm.FileRef(provider="openai", id="file-1"))
+    return [
+        allm.Document.from_bytes(b"%PDF-1.4 a"),
+        "between",
+        allm.Document.from_url("https://x.test/a.pdf", "application/pdf"),
+        allm.Document.from_text("a;b", "text/csv"),
+        allm.Audio.from_bytes(b"RIFF....WAVE"),
+        allm.Video.from_bytes(b"....ftypisom", "video/mp4"),
+        *([kept] if arguments.get("kept") else []),
+    ]
+
+
 async def reporting(arguments: dict[str, Any], context: allm.ToolContext) -> str:
     await context.emit({"done": 1})
     return "reported"
@@ -33,6 +47,7 @@ async def reporting(arguments: dict[str, Any], context: allm.ToolContext) -> str
 
 MORE = [
     allm.Tool("picture", "T.", handler=picture),
+    allm.Tool("files", "T.", handler=files),
     allm.Tool("reporting", "T.", handler=reporting),
     allm.Tool("delete", "T.", handler=picture, manual=True),
 ]
@@ -73,6 +88,7 @@ SCRIPTS: dict[str, list[list[Any]]] = {
     "length": [[fake.text("Cut o"), fake.finish("length")]],
     "structured": [[fake.text('{"city": "Bonn", '), fake.text('"days": 2}')]],
     "image result": [[fake.tool_call("picture")], [fake.text("A picture.")]],
+    "files in a result": [[fake.tool_call("files")], [fake.text("Files.")]],
     "progress": [[fake.tool_call("reporting")], [fake.text("ok")]],
 }
 
@@ -150,6 +166,9 @@ def _part(part: Any) -> Any:
             return ("call", _call_id(part.id), part.name, arguments)
         case allm.ImagePart():
             return ("image", part.image.url or part.image.to_bytes())
+        case allm.DocumentPart() | allm.AudioPart() | allm.VideoPart():
+            media = media_of(part)
+            return (media.word, media.url or media.to_bytes(), media.resolved_mime_type())
     return None
 
 

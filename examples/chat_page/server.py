@@ -196,11 +196,19 @@ def message_of(message: allm.Message) -> dict[str, Any]:
     return {
         "role": message.role,
         "text": message.text,
-        "images": [part.image.to_data_uri() for part in parts if isinstance(part, allm.ImagePart)],
+        "images": [uri for part in parts if isinstance(part, allm.ImagePart) for uri in inside(part.image)],
         "calls": [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls],
         "answers": message.tool_call_id,
         "failed": message.is_error,
     }
+
+
+def inside(image: allm.Image) -> list[str]:
+    """A picture for the page; none if it is elsewhere, or of no known type: the page loads nothing from elsewhere."""
+    try:
+        return [image.to_data_uri()]
+    except allm.ValidationError:
+        return []
 
 
 def is_cut(message: allm.Message) -> bool:

@@ -387,6 +387,8 @@ async def test_turns_that_outlive_their_readers():
             assert one[0] == place + 1
             assert late.outcome() == ((await store.load("a"))[0], late.result())
             assert late.result().output_text == "6"
+            assert host.last_turn("a") == await host.next_turn("a") == turn
+            assert (host.running("a"), host.last_turn("b")) == (None, None)
         go_on.clear()
         await host.reply("a", engine(*TURN, tools=[double]), "Again")
         assert await host.cancel("a")

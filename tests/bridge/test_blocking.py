@@ -187,6 +187,7 @@ def test_turns_that_outlive_their_readers():
             assert [number for number, _ in again.numbered()] == list(range(1, events.number + 1))
         assert host.cancel("a") is False
         assert host.running("a") is None
+        assert host.last_turn("a") == host.next_turn("a") == turn
 
 
 def test_batches_and_sound(tmp_path):

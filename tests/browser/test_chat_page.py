@@ -409,6 +409,15 @@ def test_the_system_prompt_stays_on_the_server(server):
     assert [message["text"] for message in state["messages"]] == ["Hello"]
 
 
+def test_a_picture_that_is_elsewhere_is_left_out(server):
+    """A tool may return one by its address; the page is shown without it."""
+    example = importlib.import_module("server")
+    result = allm.tool_result("c", ["See", allm.Image.from_url("https://example.com/a.png")])
+    thread = allm.Thread([allm.user("Look"), allm.assistant(allm.ToolCall("c", "look", {})), result])
+    state = example.state_of(allm.Session(id="s", thread=thread), running=False)
+    assert (state["messages"][2]["text"], state["messages"][2]["images"]) == ("See", [])
+
+
 def test_the_server_is_started_and_interrupted(tmp_path):
     """From the command line, without a key; Ctrl-C in the middle of an answer saves what there is of it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ALLM_")}

@@ -358,6 +358,22 @@ async def test_calls_and_images_in_markdown(terminal):
     )
 
 
+async def test_files_in_markdown(tmp_path):
+    """Each is named, in its place behind the text, with its name where it has one."""
+    from allm.cli.transcript import transcript
+
+    place = tmp_path / "a.pdf"
+    place.write_bytes(b"%PDF-1.4")
+    message = allm.user("Read", allm.Document.from_file(place), allm.Audio.from_bytes(b"OggS"))
+    found = transcript(
+        allm.Session(thread=allm.Thread([message, allm.user(allm.Document.from_url("https://x.test/b.txt"))]))
+    )
+    assert (
+        found
+        == "## user\n\nRead\n\n*(document: a.pdf)*\n\n*(audio)*\n\n## user\n\n*(document: https://x.test/b.txt)*\n"
+    )
+
+
 async def test_deleting_asks_or_is_told(begin, command, on_a_terminal):
     """Without a terminal it needs `--yes`; at one, the answer counts."""
     first, second = await begin("one"), await begin("two")

@@ -358,6 +358,24 @@ async def test_a_result_with_an_image():
     assert message.text.startswith("Result of camera: ")
 
 
+@pytest.mark.parametrize(
+    "media",
+    [
+        allm.Document.from_bytes(b"%PDF-1.4"),
+        allm.Audio.from_bytes(b"RIFF....WAVE", "audio/wav"),
+        allm.Video.from_bytes(b"....ftypisom"),
+    ],
+    ids=lambda media: media.word,
+)
+async def test_a_result_with_a_file(media):
+    """A document, audio or a video of a result is in the message of the user too."""
+    scan = allm.Tool("scan", "Scan.", handler=lambda _arguments: media)
+    engine, adapter = engine_of('{"tool": "scan", "arguments": {}}', ANSWER, tools=[scan])
+    await allm.chat(engine, "Scan it.")
+    message = adapter.requests[1].messages[-1]
+    assert getattr(message.content[1], media.word) == media
+
+
 async def test_an_image_for_a_model_that_reads_none():
     """Is refused at its place in the conversation, not in what is sent."""
     models.put(ModelInfo(provider="fake", id="alpha", vision=False))

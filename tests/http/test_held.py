@@ -33,7 +33,11 @@ def block(**delta):
 HELD = {
     "a call without a name": (ChatDecoder, None, chat(tool_calls=[{"index": 0, "function": {"arguments": X}}])),
     "sound": (ChatDecoder, None, chat(audio={"data": X})),
-    "annotations": (ChatDecoder, None, chat(annotations=[{"url": X}])),
+    "annotations of text to come": (
+        ChatDecoder,
+        None,
+        lambda number: chat(annotations=[{"start_index": 0, "end_index": 9**9, "url": f"{number}{X}"}]),
+    ),
     "fields of the service": (ChatDecoder, None, chat(thinking_blocks=[{"type": "redacted", "data": X}])),
     "input of a server's tool": (
         MessagesDecoder,
@@ -80,7 +84,7 @@ def test_what_is_held_back_has_a_limit(monkeypatch, what):
     while failed is None and number < 1000:
         number += 1
         try:
-            events = decoder.decode("", dumps(event))
+            events = decoder.decode("", dumps(event(number) if callable(event) else event))
         except allm.AdapterError as error:
             failed = error
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import allm
+from allm.data.content import media_of
 from allm.data.tool import TOOL_NAME
 from allm.mcp.elicitation import as_question, take_answers, with_answers
 from allm.mcp.events import EventReader
@@ -79,8 +81,8 @@ def result(*content, structured=None):
         (result(block("text", text="5"), structured={"result": 5}), "5"),
         (result(block("text", text="x"), structured={"result": "x"}), "x"),
         (
-            result(block("audio", mime_type="audio/wav", data="AAAA")),
-            "[audio of type audio/wav, 3 bytes, which cannot be shown here]",
+            result(block("audio", mime_type="audio/wav", data="!!")),
+            "[audio that cannot be shown: ",
         ),
         (
             result(block("image", mime_type="image/png", data="!!")),
@@ -91,7 +93,7 @@ def result(*content, structured=None):
             "[resource f:/a, text/plain]\nbody",
         ),
         (
-            result(block("resource", resource=SimpleNamespace(uri="f:/a", mime_type=None, blob="AAAA"))),
+            result(block("resource", resource=SimpleNamespace(uri="f:/a", mime_type=None, blob="AAEA"))),
             "[resource f:/a, 3 bytes, which cannot be shown here]",
         ),
         (
@@ -129,6 +131,36 @@ def test_images_are_parts():
     assert parts[1].image.mime_type == "image/png"
     assert error_text(result(block("text", text="see"), image)) == "see\n[an image]"
     assert error_text(result()) == "the tool failed, and says no more"
+
+
+def test_sound_and_files_are_parts():
+    """Of the kind that their type says; a file has the name that its address ends in."""
+
+    def resource(uri, mime_type, data):
+        return block("resource", resource=SimpleNamespace(uri=uri, mime_type=mime_type, blob=encoded(data)))
+
+    def encoded(data):
+        return base64.b64encode(data).decode()
+
+    given_result = result(
+        block("audio", mime_type="audio/wav", data=encoded(b"RIFF....WAVE")),
+        resource("file:///a/b%20c.pdf", "application/pdf", b"%PDF-1.4"),
+        resource("demo://x", None, b"plain"),
+        resource("http://[", "video/mp4", b"film"),
+        resource("f:/song", "audio/mpeg", b"ID3"),
+        resource("f:/odd", None, b"\0\1"),
+    )
+    *parts, unknown = result_value(given_result)
+    files = [(type(part), media_of(part).mime_type, media_of(part).name, media_of(part).to_bytes()) for part in parts]
+    assert files == [
+        (allm.AudioPart, "audio/wav", None, b"RIFF....WAVE"),
+        (allm.DocumentPart, "application/pdf", "b c.pdf", b"%PDF-1.4"),
+        (allm.DocumentPart, "text/plain", None, b"plain"),
+        (allm.VideoPart, "video/mp4", None, b"film"),
+        (allm.AudioPart, "audio/mpeg", "song", b"ID3"),
+    ]
+    assert unknown == allm.TextPart("[resource f:/odd, 3 bytes, which cannot be shown here]")
+    assert error_text(given_result).splitlines()[:2] == ["[audio]", "[a document]"]
 
 
 def test_a_question_has_the_fields_of_its_form():

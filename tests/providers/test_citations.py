@@ -85,6 +85,13 @@ def test_annotations_of_chat_completions():
     )
 
 
+def test_an_annotation_that_is_repeated_is_one():
+    """By a gateway that sends all so far with every chunk."""
+    notes = [note(0, 6, "https://zh.example"), note(7, 8, "https://owl.example")]
+    response = chat(chunk({"content": CLAIM, "annotations": notes[:1]}), chunk({"annotations": notes}))
+    assert places(response) == [("Zürich", "https://zh.example"), ("🦉", "https://owl.example")]
+
+
 def test_an_annotation_waits_for_its_place():
     """One that comes before its text is given once the text is there, and keeps its turn."""
     notes = [note(7, 8, "https://owl.example"), note(0, 2, "https://z.example")]
@@ -227,9 +234,9 @@ def test_citations_of_a_block():
     )
     assert response.message.parts[0].citations == ()
     assert [citation.source for citation in response.citations] == [
-        SourcePlace("characters", 3, end=8, index=1),
-        SourcePlace("pages", 1, end=2, index=0),
-        SourcePlace("blocks", 0, end=1, index=2),
+        SourcePlace("characters", 3, 8, index=1),
+        SourcePlace("pages", 1, 2, index=0),
+        SourcePlace("blocks", 0, 1, index=2),
         None,
     ]
     assert {(c.start, c.end, c.quote) for c in response.citations} == {(0, len(CLAIM), "Eulen")}

@@ -315,6 +315,43 @@ async def test_documents_in_the_result_of_a_tool(name):
     assert found == RESULTS[name]
 
 
+REFUSED = {
+    "anthropic": [WAV, MP4, DOCX],
+    "gemini": [DOCX],
+    "openai_responses": [WAV, MP4],
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_files_in_a_result_that_the_model_does_not_take(name):
+    """Are a text for it that says why: the tool may be anybody's, and no turn after this one could be answered."""
+    async with WireServer() as server:
+        calls = Reply.script(name, [fake.tool_call("look", {}, id="c1")])
+        server.add(calls, Reply.script(name, [fake.text("Done.")]), Reply.script(name, [fake.text("Again.")]))
+        engine = allm.Engine(adapter=adapter_at(server, name), model="gemini-3-x", tools=[])
+        look = allm.Tool("look", "Looks.", handler=lambda _arguments: ["See:", *REFUSED[name], PDF])
+        result = await allm.chat(engine, "Look.", tools=[look])
+        assert result.output_text == "Done."
+        again = await allm.generate(engine, result.thread.add(allm.user("Again?")))
+    assert again.output_text == "Again."
+    said = server.requests[1].body.decode()
+    for media in REFUSED[name]:
+        assert f"[{media.phrase} that cannot be shown: " in said
+    assert B64[PDF] in said
+    kept = [part for message in result.thread.messages for part in message.parts if message.role == "tool"]
+    assert [getattr(part, media.word) for part, media in zip(kept[1:], REFUSED[name], strict=False)] == REFUSED[name]
+
+
+async def test_a_file_of_the_user_that_the_model_does_not_take():
+    """Is refused, also where one of a result is refused too."""
+    async with WireServer() as server:
+        call = allm.assistant(allm.ToolCall("c1", "look", {}))
+        thread = [allm.user("Look"), call, allm.tool_result("c1", WAV), allm.user("And this", WAV)]
+        with pytest.raises(allm.ValidationError) as caught:
+            await allm.generate(allm.Engine(adapter=adapter_at(server, "anthropic"), model="claude-x"), thread)
+    assert [path for path, _ in caught.value.errors] == [("messages", 2, "content", 0), ("messages", 3, "content", 1)]
+
+
 @pytest.mark.parametrize("name", ["anthropic", "gemini", "openai", "openai_responses"])
 async def test_a_large_file_is_read_while_it_is_sent(tmp_path, name, monkeypatch):
     """Never as a whole, and again for each attempt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import copy
 import gc
@@ -172,6 +173,21 @@ ROUNDS = st.one_of(
         ]
     ),
 )
+
+
+@pytest.mark.parametrize("kind", [allm.Image, allm.Document, allm.Audio, allm.Video])
+def test_a_file_in_a_conversation_is_read_for_each_request(tmp_path, kind):
+    """What is sent has what is in the file then, however long the conversation is."""
+    suffix = {"image": "png", "document": "pdf", "audio": "wav", "video": "mp4"}[kind.word]
+    place = tmp_path / f"file.{suffix}"
+    place.write_bytes(b"first")
+    look = allm.user("Look:", kind.from_file(place))
+    messages = [allm.user("Hi"), look, *conversation(3)]
+    before = json.dumps(body("gemini", messages))
+    place.write_bytes(b"second")
+    after = json.dumps(body("gemini", [*messages, allm.user("And now?")]))
+    for text, data in ((before, b"first"), (after, b"second")):
+        assert base64.b64encode(data).decode() in text
 
 
 def sent(name, messages):

@@ -647,6 +647,21 @@ async def test_what_is_kept_is_bounded(autojump_clock, hosted, monkeypatch):
     assert hosted._turns._events == 0
 
 
+async def test_pictures_that_are_kept_are_bounded(hosted, monkeypatch):
+    """A visitor may send large ones in many sessions, and each turn that is kept holds its conversation."""
+    monkeypatch.setattr(hosted_turns, "MOST_BYTES", 2_500)
+    picture = allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(992))
+    for key in "abcd":
+        await hosted.reply(key, engine(TEXT), allm.user("See", picture))
+        await hosted.until_idle()
+    assert list(hosted._turns._ended) == ["c", "d"]
+    text = allm.Document.from_text("x" * 3_000)
+    await hosted.reply("e", engine(TEXT), allm.user("Read", text))
+    await hosted.until_idle()
+    assert list(hosted._turns._ended) == ["e"]
+    assert said((await read(hosted, "e"))[0]) == "done"
+
+
 async def test_readers_cost_no_copies(autojump_clock, hosted):
     """All of them get the same event objects."""
     await hosted.reply("s", engine(SLOW), "go")

@@ -346,6 +346,54 @@ def test_each_part_of_a_message_has_a_form():
     }
 
 
+def test_files_of_a_result_are_told():
+    """By address, by the id that the provider knows or by size; a result of texts is its text."""
+    kept = allm.FileRef(provider="openai", id="file-1")
+    files = [
+        allm.TextPart("see"),
+        allm.Document.from_url("https://example.org/x.pdf", "application/pdf"),
+        allm.Audio.from_base64("QUJDRA==", "audio/wav"),
+        allm.Document.from_text("four"),
+        allm.Image.from_upload(kept),
+    ]
+    made = content_attributes("tool", {"result": allm.tool_result("c", files)}, {})
+    assert json.loads(made["gen_ai.tool.call.result"]) == [
+        {"type": "text", "content": "see"},
+        {"type": "uri", "modality": "document", "mime_type": "application/pdf", "uri": "https://example.org/x.pdf"},
+        {"type": "blob", "modality": "audio", "mime_type": "audio/wav", "content": "", "size": 6},
+        {"type": "blob", "modality": "document", "mime_type": "text/plain", "content": "", "size": 4},
+        {"type": "file", "modality": "image", "mime_type": None, "file_id": "file-1"},
+    ]
+    texts = allm.tool_result("c", [allm.TextPart("a"), allm.TextPart("b")])
+    assert content_attributes("tool", {"result": texts}, {})["gen_ai.tool.call.result"] == "ab"
+
+
+class Silent:
+    def __repr__(self):
+        raise ValueError("no")
+
+
+ODD = [Silent(), [Silent()], 10**5000, [10**5000], 2**63, allm.Message("user", "hi", metadata={"x": Silent()}), "x"]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_an_attribute_that_has_no_form_costs_no_other(value):
+    """It is described, in events as values of JSON too, and the span has its other attributes."""
+    made, heard = Otel(), []
+    detach = allm.telemetry.attach(heard.append)
+    with (
+        made.instrument(content=True),
+        allm.telemetry.span("request", odd=value, even=2, content=lambda: {"it": value}),
+    ):
+        pass
+    detach()
+    span = made.named("request")
+    assert (span.attributes["even"], "odd" in span.attributes) == (2, True)
+    assert not isinstance(span.attributes["odd"], int)
+    assert "allm.content.it" in span.attributes
+    assert all(json.dumps(event.to_dict()) for event in heard)
+
+
 async def test_errors_are_quoted_with_the_content():
     """The message of a failure, and of a retry; and content of a span of the program under its own name."""
     made = Otel()

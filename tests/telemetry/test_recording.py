@@ -254,6 +254,9 @@ VALUES = [
     (RudeMapping(), "a RudeMapping"),
     ({Rude(): 1}, "a dict"),
     (allm.Image.from_base64("iVBORw0KGgo" + "A" * 3_000), "Image(base64=<3012 characters>, mime_type='image/png')"),
+    (allm.Document.from_text("x" * 3_000), "Document(text=<3000 characters>, mime_type='text/plain')"),
+    (allm.Audio.from_bytes(b"x" * 3_000), "Audio(bytes=<3000 bytes>, mime_type=None)"),
+    (allm.Video.from_base64("A" * 3_000, "video/mp4"), "Video(base64=<3000 characters>, mime_type='video/mp4')"),
     ("\ud800", "\ud800"),
     (allm.Usage(input_tokens=3), {"input_tokens": 3}),
 ]

@@ -10,6 +10,10 @@ from hypothesis import given, settings, strategies as st
 
 import allm
 import allm.web
+from allm import fake
+from allm.web.ag_ui_events import AgUiEvents
+from allm.web.shown import result_data
+from web_shapes import turn
 
 
 def chat(*messages, **more):
@@ -62,7 +66,83 @@ def test_images_of_a_user():
         found = problems(chat, ui("user", {"type": "file", "mediaType": "image/png", "url": url}))
         assert found == {("messages", 0, "parts", 0): "unsupported_part"}
     assert problems(chat, ui("user", {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,?"}))
-    assert problems(chat, ui("user", {"type": "file", "mediaType": "application/pdf", "url": "https://x.test/a.pdf"}))
+    assert problems(chat, ui("user", {"type": "file", "url": "https://x.test/a.png"}))
+
+
+FILES = {
+    "https://x.test/a.pdf": ("application/pdf", "document"),
+    "data:text/csv;base64,YTtiCg==": ("text/csv", "document"),
+    "data:application/octet-stream;base64,YTtiCg==": ("document", "document"),
+    "data:audio/wav;base64,UklGRgAAAABXQVZF": ("audio/wav", "audio"),
+    "HTTPS://x.test/a.mp4": ("video/mp4", "video"),
+    "data:image/png;base64,iVBORw0KGgo=": ("image/png", "image"),
+}
+
+
+@pytest.mark.parametrize("url", FILES)
+def test_files_of_a_user(url):
+    """Each is a part of its kind, by what the page calls it; from both clients."""
+    mime_type, kind = FILES[url]
+    known = mime_type if "/" in mime_type else "text/plain"  # by its first bytes
+    part = {"type": "file", "mediaType": mime_type, "url": url, "filename": "a b"}
+    source = {"type": "url", "value": url, "mimeType": mime_type}
+    if url[:5] == "data:":
+        source |= {"type": "data", "value": url.partition(",")[2]}
+    [first] = chat(ui("user", part)).thread.messages[0].parts
+    [second] = run_input({"role": "user", "content": [{"type": kind, "source": source}]}).thread.messages[0].parts
+    for found, name in ((first, "a b"), (second, None)):
+        media = getattr(found, kind)
+        assert (media.url, media.mime_type, media.name) == (url if url[:4].lower() == "http" else None, known, name)
+        if media.url is None:
+            assert media.to_base64() == url.partition(",")[2]
+
+
+def test_both_clients_refuse_the_same_addresses():
+    """Neither takes the name of a file of the server, or of one that a provider keeps."""
+    for kind in ("image", "document", "audio", "video"):
+        for url in (
+            "/etc/passwd",
+            "file:///etc/passwd",
+            "gs://bucket/file",
+            "javascript:alert(1)",
+            "data:,",
+            "http://[",
+            "",
+        ):
+            assert problems(chat, ui("user", {"type": "file", "mediaType": f"{kind}/x", "url": url}))
+            part = {"type": kind, "source": {"type": "url", "value": url}}
+            assert problems(run_input, {"role": "user", "content": [part]})
+        part = {"type": kind, "source": {"type": "file", "value": "file-1", "provider": "openai"}}
+        assert problems(run_input, {"role": "user", "content": [part]})
+
+
+def test_a_file_that_is_only_at_the_provider():
+    """A page gets a text for it, and the conversation that it sends back is read."""
+    script = [[fake.tool_call("files", {"kept": True})], [fake.text("Files.")]]
+    events, _ = turn(script)
+    [output] = [event.message for event in events if isinstance(event, allm.ToolResultEncoded)]
+    shown = "[a document that cannot be shown]"
+    part = {"type": "tool-files", "toolCallId": "c", "state": "output-available", "output": result_data(output)}
+    assert chat(ui("assistant", part)).thread.messages[1].parts[-1] == allm.TextPart(shown)
+    chunks = [chunk for event in events for chunk in AgUiEvents("t", "r").feed(event)]
+    [content] = [chunk["content"] for chunk in chunks if chunk["type"] == "TOOL_CALL_RESULT"]
+    back = run_input({"role": "tool", "toolCallId": "c", "content": content}).thread.messages[0]
+    assert back.parts[-1] == allm.TextPart(shown)
+
+
+def test_what_no_client_would_send():
+    """Is a problem with its path, never another exception."""
+    steering = {"type": "steering-message", "parts": 5}
+    assert chat(ui("assistant", steering)).thread.messages == ()
+    steering["parts"] = [{"type": "odd"}]
+    assert problems(chat, ui("assistant", text("x"), steering)) == {
+        ("messages", 0, "parts", 1, "parts", 0): "unsupported_part"
+    }
+    call = {"type": "tool-x", "toolCallId": "c", "state": "output-available", "output": float("nan")}
+    assert problems(chat, ui("assistant", call)) == {("messages", 0, "parts", 0, "output"): "not_json"}
+    for kind in (["image"], {}, None):
+        part = {"type": kind, "source": {"type": ["data"], "value": "x"}}
+        assert problems(run_input, {"role": "user", "content": [part, {**part, "type": "image"}]})
 
 
 def test_what_a_page_says_to_be_a_part_of_ours_is_read_as_such_only():

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, cast, final
 from allm.aio.blocks import AsyncioBlock
 from allm.aio.calls import in_trio
 from allm.bridge.hold import HeldStream
+from allm.bridge.thread import called_there
 from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
 from allm.execution.stream.event_stream import EventStream
@@ -75,6 +76,8 @@ class _Mapped:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._value, name)
+        if isinstance(self._value, SessionHost) and not inspect.iscoroutinefunction(found):
+            found = called_there(found)  # its turns run in that thread
         return mapped(found) if callable(found) else found
 
     def __dir__(self) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Self, cast, final
 from allm.blocking.blocks import BlockingBlock, EventsBlock
 from allm.blocking.calls import in_trio
 from allm.bridge.hold import HeldStream
+from allm.bridge.thread import called_there
 from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
 from allm.execution.stream.block import StreamBlock
@@ -75,6 +76,8 @@ class _Mapped:
         if name == "close" and hasattr(self._value, "aclose"):
             name = "aclose"
         found = getattr(self._value, name)
+        if isinstance(self._value, SessionHost) and not inspect.iscoroutinefunction(found):
+            found = called_there(found)  # its turns run in that thread
         return mapped(found) if callable(found) else found
 
     def __dir__(self) -> list[str]:

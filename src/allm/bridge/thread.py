@@ -7,10 +7,11 @@ on while the event loop of the program is busy. The thread starts with the first
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import threading
 from collections.abc import Awaitable, Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import Any, Generic, TypeVar, final
 
 import attrs
@@ -18,7 +19,7 @@ import trio
 
 from allm.data.attrs_classes import define
 
-__all__ = ["Job", "TrioThread", "trio_thread"]
+__all__ = ["Job", "TrioThread", "called_there", "trio_thread"]
 
 T = TypeVar("T")
 
@@ -191,6 +192,20 @@ def trio_thread() -> TrioThread:
                 thread = _current = TrioThread()
                 atexit.register(thread.end)
     return thread
+
+
+def called_there(function: Callable[..., T]) -> Callable[..., T]:
+    """The same sync function, called in the Trio thread and in the context of the caller.
+
+    For methods of what tasks of that thread change at the same time, and of what asks for Trio's clock.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> T:
+        context = copy_context()
+        return trio_thread().call(lambda: context.run(function, *args, **kwargs))
+
+    return call
 
 
 def _forget_lock() -> None:

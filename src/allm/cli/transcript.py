@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 
 import allm
+from allm.data.content import MediaPart, media_of
 
 __all__ = ["transcript"]
+
+
+def _file(media: allm.Media) -> str:
+    """Its kind, and what it is called where it has a name or an address."""
+    name = media.url or (media.file_name() if media.source[0] in {"file", "upload"} else media.name)
+    return f"*({media.word}: {name})*" if name else f"*({media.word})*"
 
 
 def transcript(session: allm.Session) -> str:
@@ -17,7 +24,7 @@ def transcript(session: allm.Session) -> str:
         name = names.get(message.tool_call_id)
         pieces = [f"## {message.role}: {name}" if name else f"## {message.role}"]
         pieces += [message.text] if message.text else []
-        pieces += ["*(image)*"] * len(message.images)
+        pieces += [_file(media_of(part)) for part in message.parts if isinstance(part, MediaPart)]
         for call in message.tool_calls:
             names[call.id] = call.name
             arguments = (

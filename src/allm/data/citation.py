@@ -23,7 +23,7 @@ class SourcePlace:
 
     unit: Literal["characters", "pages", "blocks"]
     start: int
-    end: int = attrs.field(kw_only=True)
+    end: int
     index: int | None = attrs.field(default=None, kw_only=True)
 
 
@@ -39,20 +39,20 @@ class Citation:
         url: Where the source is.
         file_id: The service's id of the source, where that is a file.
         source: The place in the source.
-        provider: Whose `data` it is.
         data: What the service sent, as it goes back to it with the text. Where nothing goes back, what it says of the
             source beyond the fields here.
+        provider: Whose `data` it is.
     """
 
     start: int | None = None
     end: int | None = None
-    quote: str | None = attrs.field(default=None, kw_only=True)
-    title: str | None = attrs.field(default=None, kw_only=True)
-    url: str | None = attrs.field(default=None, kw_only=True)
-    file_id: str | None = attrs.field(default=None, kw_only=True)
-    source: SourcePlace | None = attrs.field(default=None, kw_only=True)
+    quote: str | None = None
+    title: str | None = None
+    url: str | None = None
+    file_id: str | None = None
+    source: SourcePlace | None = None
+    data: dict[str, Any] = mapping_field(kw_only=False)
     provider: str | None = attrs.field(default=None, kw_only=True)
-    data: dict[str, Any] = mapping_field()
 
     def within(self, length: int) -> Citation:
         """The same; without its place in the text if a text of that length has no such place."""

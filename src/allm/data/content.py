@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, cast, get_args
 
 import attrs
@@ -37,10 +37,6 @@ __all__ = [
 ]
 
 
-def _citations(value: Iterable[Citation]) -> tuple[Citation, ...]:
-    return tuple(value)
-
-
 @frozen
 class TextPart:
     """Visible text.
@@ -54,7 +50,7 @@ class TextPart:
 
     text: str
     refusal: bool = attrs.field(default=False, kw_only=True)
-    citations: tuple[Citation, ...] = attrs.field(default=(), converter=_citations, kw_only=True)
+    citations: tuple[Citation, ...] = attrs.field(default=(), converter=tuple[Citation, ...], kw_only=True)
     metadata: dict[str, Any] = mapping_field()
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from allm.data.attrs_classes import define, frozen
-from allm.data.content import HostedCall, ImagePart, ProviderPart, ToolCall
+from allm.data.content import MEDIA_TYPES, HostedCall, ProviderPart, ToolCall
 from allm.data.json.text import JsonTextError, dumps_strict
 from allm.data.message import Message, call_ids, put_begun, put_encoded
 
@@ -38,8 +38,8 @@ def kept_encoding(message: Message, format_: object) -> Any:
 def keep_encoding(message: Message, format_: object, encoded: Any) -> None:
     """Keep what the message was encoded to, once it was encoded in this format for the second time.
 
-    A conversation may be sent only once, or all of it be kept as a `Beginning`. One with images is not kept, as their
-    files may change.
+    A conversation may be sent only once, or all of it be kept as a `Beginning`. One with images or other files is not
+    kept, as these may change.
     """
     kept = getattr(message, "_encoded", None)
     if kept is not format_ and not (type(kept) is tuple and kept[0] is format_):
@@ -145,13 +145,13 @@ def _is_apart(messages: tuple[Message, ...]) -> bool:
 
 
 def _mappings(messages: tuple[Message, ...]) -> list[Mapping[str, Any]] | None:
-    """What can be changed in messages and is sent; None where there are images."""
+    """What can be changed in messages and is sent; None where there are files."""
     mappings: list[Mapping[str, Any]] = []
     for message in messages:
         if type(message.content) is str:
             continue
         for part in message.parts:
-            if isinstance(part, ImagePart):
+            if isinstance(part, MEDIA_TYPES):
                 return None
             mappings.append(part.data if isinstance(part, (HostedCall, ProviderPart)) else part.metadata)
             if isinstance(part, ToolCall) and part.arguments is not None:

@@ -106,10 +106,14 @@ class Media:
         """A URL for the provider to fetch. This library never fetches it; a `data:` URI has the content in it.
 
         Raises:
-            ValidationError: As `from_data_uri`, for a `data:` URI.
+            ValidationError: It is none (`invalid_url`), or as `from_data_uri`, for a `data:` URI.
         """
         if url[:5].lower() == "data:":
             return cls.from_base64(url, mime_type)
+        try:
+            urlsplit(url)
+        except ValueError as error:
+            raise cls._error("invalid_url", f"{url!r:.100} is no URL: {error}") from error
         return cls(("url", url), named_mime(mime_type))
 
     @classmethod

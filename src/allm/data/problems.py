@@ -130,9 +130,9 @@ def _copied(value: Mapping[str, Any], field: attrs.Attribute[Any]) -> dict[str, 
 _MAPPING: Any = attrs.Converter(_copied, takes_field=True)  # one for all, since attrs inspects each
 
 
-def mapping_field() -> Any:
-    """A keyword-only field for an open mapping, which is copied. Not hashed, so that its owner stays hashable."""
-    return attrs.field(factory=dict, kw_only=True, converter=_MAPPING, hash=False)
+def mapping_field(*, kw_only: bool = True) -> Any:
+    """A field for an open mapping, which is copied. Not hashed, so that its owner stays hashable."""
+    return attrs.field(factory=dict, kw_only=kw_only, converter=_MAPPING, hash=False)
 
 
 def headers_field() -> Any:

@@ -233,8 +233,7 @@ def engine_options(engine: Engine) -> dict[str, Any]:
 
 def output_type(call: ModelCall) -> Any:
     """The type for structured output, if one was given."""
-    wanted = call.request.response_format
-    return wanted.output_type if isinstance(wanted, JsonSchema) else None
+    return wanted.output_type if isinstance(wanted := call.request.response_format, JsonSchema) else None
 
 
 def warn_ignored_options(options: Mapping[str, Any]) -> None:
@@ -272,9 +271,10 @@ def prepare_call(call: ModelCall) -> Any:
         request = hide_tools(vendor, request, call.adapter_options)
     try:
         prepared = adapter.prepare(request, call.adapter_options)
-    except RecursionError:
-        sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
-        raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
+    except (RecursionError, ValidationError) as error:
+        from allm.execution.refused_files import prepare_otherwise
+
+        prepared = prepare_otherwise(adapter, request, call.adapter_options, error)
     return prepared if new_change is None else ChangedEvents(prepared, new_change)
 
 

@@ -8,17 +8,28 @@ content should also send it as text, for older clients.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from allm.data.content import ImagePart, TextPart
+import attrs
+
+from allm.data.audio import Audio
+from allm.data.content import OF_MEDIA, MediaPart, TextPart, media_of
+from allm.data.document import Document, Video
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.json.text import dumps
+from allm.data.media import Media
 
 __all__ = ["error_text", "result_value"]
 
+_KINDS: dict[str, type[Media]] = {"image": Image, "audio": Audio, "video": Video}
+"""By what comes first in a MIME type; all others are documents."""
 
-def result_value(result: Any) -> str | list[TextPart | ImagePart]:
+
+def result_value(result: Any) -> str | list[TextPart | MediaPart]:
     """The value that a handler returns for a `CallToolResult`: one text, or the parts in their order."""
     parts = [_part(block) for block in result.content]
     structured = result.structured_content
@@ -36,10 +47,10 @@ def error_text(result: Any) -> str:
     value = result_value(result)
     if isinstance(value, str):
         return value or "the tool failed, and says no more"
-    return "\n".join(part.text if isinstance(part, TextPart) else "[an image]" for part in value)
+    return "\n".join(part.text if isinstance(part, TextPart) else f"[{media_of(part).phrase}]" for part in value)
 
 
-def _is_said(structured: Any, parts: list[TextPart | ImagePart]) -> bool:
+def _is_said(structured: Any, parts: list[TextPart | MediaPart]) -> bool:
     """Whether the texts say what the structured content does.
 
     The SDKs for Python put a value that is no object into one, `{"result": value}`, and make a text of each item.
@@ -59,40 +70,49 @@ def _value(text: str) -> Any:
         return text
 
 
-def _part(block: Any) -> TextPart | ImagePart:
+def _part(block: Any) -> TextPart | MediaPart:
     match block.type:
         case "text":
             return TextPart(block.text)
         case "image":
-            return _image(block.data, block.mime_type, "an image")
+            return _file(Image, block.data, block.mime_type, "an image")
+        case "audio":
+            return _file(Audio, block.data, block.mime_type, "audio")
         case "resource":
             return _resource(block.resource)
         case "resource_link":
             facts = [block.title or block.name, block.description, block.mime_type]
             return TextPart(f"[resource {block.uri}: {'; '.join(fact for fact in facts if fact)}]")
-        case _:  # sound, and what a later version may add
+        case _:  # what a later version may add
             return TextPart(_left_out(block.type, getattr(block, "mime_type", None), getattr(block, "data", "")))
 
 
-def _resource(resource: Any) -> TextPart | ImagePart:
+def _resource(resource: Any) -> TextPart | MediaPart:
     text, kind = getattr(resource, "text", None), resource.mime_type
     if text is not None:
         return TextPart(f"[resource {resource.uri}{f', {kind}' if kind else ''}]\n{text}")
-    if (kind or "").startswith("image/"):
-        return _image(resource.blob, kind, f"resource {resource.uri}")
-    return TextPart(_left_out(f"resource {resource.uri}", kind, resource.blob))
+    media = _KINDS.get((kind or "").partition("/")[0].lower(), Document)
+    return _file(media, resource.blob, kind, f"resource {resource.uri}", str(resource.uri))
 
 
-def _image(data: str, mime_type: str | None, what: str) -> TextPart | ImagePart:
+def _file(media: type[Media], data: str, mime_type: str | None, what: str, uri: str = "") -> TextPart | MediaPart:
+    """The file, with the name that its address ends in; a text that says why, where nobody could read it."""
     try:
-        image = Image.from_base64(data, mime_type)
-        image.to_bytes()
+        file = media.from_base64(data, mime_type)
+        file.to_bytes()
+        file.resolved_mime_type()
     except ValidationError as error:
+        if not error.errors or error.errors[0][1] == "missing_mime_type":
+            return TextPart(_left_out(what, mime_type, data))
         return TextPart(f"[{what} that cannot be shown: {error.message}]")
-    return ImagePart(image)
+    name = ""
+    with suppress(ValueError):  # a server may call it anything
+        name = PurePosixPath(unquote(urlsplit(uri).path)).name
+    part: TextPart | MediaPart = OF_MEDIA[media](attrs.evolve(file, name=name) if name else file)
+    return part
 
 
 def _left_out(what: str, kind: str | None, data: str) -> str:
-    """What stands for data that no model takes as the result of a tool."""
+    """What stands for data of which nobody knows what they are."""
     size = len(data) * 3 // 4
     return f"[{what}{f' of type {kind}' if kind else ''}, {size:,} bytes, which cannot be shown here]"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Set as AbstractSet
 from typing import TYPE_CHECKING, Any, cast
 
-from allm.data.errors import AllmError
+from allm.data.errors import AllmError, ValidationError
 from allm.data.json.codec import plain
 from allm.data.json.tags import tag_of
 from allm.data.response import COUNTS, Usage
@@ -20,6 +20,7 @@ __all__ = ["as_json", "event_as_json", "usage_as_json"]
 _DEEPEST = 50
 """Levels that are followed; tools' arguments and results rarely have ten."""
 _LONGEST_REPR = 200
+_MOST_BITS = 1_000  # of an int: Python itself writes none of thousands of digits
 _OF_ERROR = ("provider", "model", "status", "request_id", "retry_after", "tool_name", "tool_call_id")
 
 
@@ -49,7 +50,7 @@ def usage_as_json(usage: Usage) -> dict[str, Any]:
 def as_json(value: Any, depth: int = 0) -> Any:
     """`value` as JSON data. Bytes become their number, and what has no form its `repr`, shortened."""
     if value is None or isinstance(value, (bool, int)):
-        return value
+        return "an int of many digits" if value is not None and value.bit_length() > _MOST_BITS else value
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()  # half of a surrogate pair cannot be written
     if isinstance(value, float):
@@ -69,11 +70,17 @@ def _inner(value: Any, depth: int) -> Any:
         return {key if isinstance(key, str) else repr(key): as_json(item, depth + 1) for key, item in items}
     if isinstance(value, (list, tuple, AbstractSet)):
         return [as_json(item, depth + 1) for item in cast("tuple[Any, ...]", value)]
-    if tag_of(value) is not None:
-        document = dict(plain(value)[0])
-        document.pop("v", None)
-        return as_json(document, depth + 1)
-    return repr(value)[:_LONGEST_REPR]
+    try:
+        if tag_of(value) is not None:
+            document = dict(plain(value)[0])
+            document.pop("v", None)
+            return as_json(document, depth + 1)
+    except ValidationError:  # it holds an object of the user's
+        return repr(type(value))
+    try:
+        return repr(value)[:_LONGEST_REPR]
+    except Exception:  # of an object of the user's
+        return repr(type(value))
 
 
 def _error(error: BaseException) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
+from allm.data.content import MediaPart, Part, media_of
 from allm.data.errors import SessionError
 from allm.data.results import ChatResult
 from allm.data.session import Session
@@ -22,6 +23,8 @@ MOST_KEPT = 256
 """Turns that have ended and whose events are kept, at most."""
 MOST_EVENTS = 500_000
 """Events of them that are kept, at most, besides those of the turn that ended last: some 100 MB of deltas."""
+MOST_BYTES = 200 * 1024 * 1024
+"""Texts and files in their conversations, at most, besides that turn: ten of the largest requests of a provider."""
 
 
 @define(eq=False)
@@ -35,6 +38,7 @@ class HostedTurn:
         saved: The session that it has left, once that is saved.
         done: It has ended, and nothing of it runs.
         ended_at: When that was, on the Trio clock.
+        size: Of its conversation then, about, in bytes.
     """
 
     session_id: str
@@ -45,6 +49,7 @@ class HostedTurn:
     saved: Session | None = attrs.field(default=None, init=False)
     done: trio.Event = attrs.field(factory=trio.Event, init=False)
     ended_at: float = attrs.field(default=0.0, init=False)
+    size: int = attrs.field(default=0, init=False)
     is_saving: bool = attrs.field(default=False, init=False)
     _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
 
@@ -62,6 +67,8 @@ class HostedTurn:
         self.ended_at = trio.current_time()
         if self.stream is not None:
             self.log.end(failure)
+            thread = (self.saved or self.stream._session).thread
+            self.size = sum(_size_of(part) for message in thread.messages for part in message.parts)
         self.done.set()
 
     def outcome(self) -> tuple[Session, ChatResult]:
@@ -95,6 +102,7 @@ class HostedTurns:
     closed: bool = attrs.field(default=False, init=False)
     _ended: dict[str, HostedTurn] = attrs.field(factory=dict[str, HostedTurn], init=False)  # the newest is the last
     _events: int = attrs.field(default=0, init=False)  # of those that have ended
+    _bytes: int = attrs.field(default=0, init=False)
     # For the next one, by session.
     _waiting: dict[str, trio.lowlevel.ParkingLot] = attrs.field(factory=dict[str, trio.lowlevel.ParkingLot], init=False)
 
@@ -138,6 +146,7 @@ class HostedTurns:
         if turn.stream is not None:
             self._ended[turn.session_id] = turn
             self._events += len(turn.log.events)
+            self._bytes += turn.size
             self._forget()
 
     def close(self) -> None:
@@ -181,11 +190,21 @@ class HostedTurns:
         oldest = trio.current_time() - self.keep
         while self._ended:
             key, turn = next(iter(self._ended.items()))
-            is_much = len(self._ended) > 1 and (len(self._ended) > MOST_KEPT or self._events > MOST_EVENTS)
+            is_much = len(self._ended) > 1 and (
+                len(self._ended) > MOST_KEPT or self._events > MOST_EVENTS or self._bytes > MOST_BYTES
+            )
             if not is_much and turn.ended_at >= oldest:
                 break
             self._drop(key)
 
     def _drop(self, session_id: str) -> None:
         dropped = self._ended.pop(session_id, None)
-        self._events -= len(dropped.log.events) if dropped is not None else 0
+        if dropped is not None:
+            self._events -= len(dropped.log.events)
+            self._bytes -= dropped.size
+
+
+def _size_of(part: Part) -> int:
+    """Of its text or of the file in it, which is what makes a part large."""
+    held = media_of(part).source[1] if isinstance(part, MediaPart) else getattr(part, "text", None)
+    return len(held) if isinstance(held, (str, bytes)) else 0

@@ -14,9 +14,8 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.audio import Audio
-from allm.data.image import Image
 from allm.data.json.text import dumps
+from allm.data.media import Media
 from allm.data.response import Usage
 from allm.runtime.telemetry import TelemetryEvent
 from allm.runtime.telemetry_json import as_json, usage_as_json
@@ -93,7 +92,7 @@ class _Reader:
                 return self._items(value, depth)
             case set() | frozenset():
                 return self._items(list(value), depth)
-            case _ if attrs.has(type(value)) and not isinstance(value, (Audio, Image)):
+            case _ if attrs.has(type(value)) and not isinstance(value, Media):
                 return self._object(value, depth)
             case _:
                 return self._text(repr(value))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from allm.data.content import HostedCall, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import MEDIA_TYPES, HostedCall, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.runtime.telemetry_json import as_json
 from allm.telemetry.genai_names import finish_reason
@@ -33,7 +33,9 @@ def content_attributes(name: str, content: Mapping[str, Any], facts: Mapping[str
     if "arguments" in content:
         made["gen_ai.tool.call.arguments"] = content["arguments"]
     if "result" in content:
-        made["gen_ai.tool.call.result"] = content["result"].text
+        result: Message = content["result"]
+        has_files = any(isinstance(part, MEDIA_TYPES) for part in result.parts)
+        made["gen_ai.tool.call.result"] = list(_parts(result)) if has_files else result.text
     own = {} if made or name == "tool" else {f"allm.content.{key}": value for key, value in content.items()}
     return {key: _text(value) for key, value in (made | own).items() if value not in ([], None)}
 
@@ -76,6 +78,7 @@ _FORMS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
     ProviderPart: lambda part: {"type": "provider", "provider": part.provider},
 }
 _MODALITIES = ("image", "audio", "video", "document")
+_HELD = frozenset({"bytes", "base64", "text"})
 
 
 def _media(part: Any) -> dict[str, Any]:
@@ -90,6 +93,8 @@ def _media(part: Any) -> dict[str, Any]:
             about = {"modality": modality, "mime_type": held.mime_type}
             if kind == "url":
                 return {"type": "uri", **about, "uri": value}
-            size = {"size": len(value)} if kind in {"bytes", "base64"} else {}
+            if kind == "upload":
+                return {"type": "file", **about, "file_id": value.id}
+            size = {"size": len(value) * 3 // 4 if kind == "base64" else len(value)} if kind in _HELD else {}
             return {"type": "blob", **about, "content": "", **size}
     return {"type": type(part).__name__}

@@ -34,8 +34,8 @@ try:
     from opentelemetry import context as otel_context
     from opentelemetry.metrics import Histogram, MeterProvider, get_meter
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
-except ModuleNotFoundError as error:
-    raise ImportError(f"OpenTelemetry needs the extra 'otel': pip install 'allm-trio[otel]' ({error})") from error
+except ModuleNotFoundError as _missing:
+    raise ImportError(f"OpenTelemetry needs the extra 'otel': pip install 'allm-trio[otel]' ({_missing})") from _missing
 
 __all__ = ["Instrumented", "instrument"]
 
@@ -45,6 +45,7 @@ MOST_OPEN = 10_000
 """Spans that are open at once. Each ends with its call, so more than that would be a leak, and the oldest is ended."""
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _YES = frozenset({"true", "1", "span_only", "span_and_event"})
+_MOST = 2**63
 _INTERNAL = frozenset({"chat", "tool"})
 _METERED = frozenset(OPERATIONS) - _INTERNAL
 _OF_OPERATION: dict[str, dict[str, Any]] = {
@@ -312,7 +313,9 @@ def _nanoseconds(timestamp: float) -> int:
 
 
 def _value(value: Any) -> Any:
-    """A value as OpenTelemetry takes it."""
+    """A value as OpenTelemetry takes it, which has 64 bits for an int."""
+    if isinstance(value, int) and not -_MOST <= value < _MOST:
+        return str(as_json(value))
     if isinstance(value, (str, bool, int, float)):
         return value
     made = as_json(value)

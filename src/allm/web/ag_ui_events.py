@@ -17,7 +17,7 @@ from typing import Any, final
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import ImagePart, TextPart
+from allm.data.content import MediaPart, TextPart, media_of
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
@@ -33,11 +33,22 @@ from allm.data.events import (
     ToolResultEncoded,
     UsageReported,
 )
+from allm.data.media import Media
 from allm.data.message import Message
 from allm.data.results import ChatResult
 from allm.web.ag_ui_parts import PARTS, AgUiParts
 from allm.web.frames import Format
-from allm.web.shown import NOT_ENDED, ErrorText, UsageCount, error_text, image_url, json_data, reason_of
+from allm.web.shown import (
+    NO_URL,
+    NOT_ENDED,
+    ErrorText,
+    UsageCount,
+    error_text,
+    json_data,
+    media_url,
+    reason_of,
+    without_url,
+)
 
 __all__ = ["AgUiEvents"]
 
@@ -245,22 +256,25 @@ class AgUiEvents(Format):
 
 
 def _content(message: Message) -> str | list[Chunk]:
-    if not any(isinstance(part, ImagePart) for part in message.parts):
+    if not any(isinstance(part, MediaPart) for part in message.parts):
         return message.text
     content: list[Chunk] = []
     for part in message.parts:
         if isinstance(part, TextPart):
             content.append({"type": "text", "text": part.text})
-        elif isinstance(part, ImagePart):
-            content.append({"type": "image", "source": _source(part)})
+        elif isinstance(part, MediaPart):
+            content.append(_file(media_of(part)))
     return content
 
 
-def _source(part: ImagePart) -> Chunk:
-    url, mime_type = image_url(part.image)
+def _file(media: Media) -> Chunk:
+    url, mime_type = media_url(media)
+    if url == NO_URL:
+        return {"type": "text", "text": without_url(media)}
+    source = {"type": "url", "value": url, **({"mimeType": mime_type} if "/" in mime_type else {})}
     if url[:5] == "data:":
-        return {"type": "data", "value": url.rpartition(",")[2], "mimeType": mime_type}
-    return {"type": "url", "value": url, **({"mimeType": mime_type} if "/" in mime_type else {})}
+        source = {"type": "data", "value": url.rpartition(",")[2], "mimeType": mime_type}
+    return {"type": media.word, "source": source}  # the words are those of the protocol
 
 
 # Of other events the protocol has nothing to say.

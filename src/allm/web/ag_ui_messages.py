@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from allm.data.content import ImagePart, Part, ReasoningPart, TextPart, ToolCall
-from allm.data.errors import ValidationError
-from allm.data.image import Image
+from allm.data.content import Part, ReasoningPart, TextPart, ToolCall
 from allm.data.json.text import JsonTextError, loads, parse_arguments
 from allm.data.message import Message, Role
 from allm.data.problems import Problem, shown, wrong_type
+from allm.web.files import KINDS, read_file
 from allm.web.opaque import with_opaque
 
 __all__ = ["ag_ui_messages"]
@@ -151,23 +150,17 @@ def _content(content: Any, problems: list[Problem]) -> Any:
         if kind == "text" and isinstance(part.get("text"), str):
             parts.append(TextPart(part["text"]))
             continue
-        source = part.get("source") if kind == "image" else None
-        value = source.get("value") if isinstance(source, Mapping) else None
-        if isinstance(source, Mapping) and isinstance(value, str) and source.get("type") in {"data", "url"}:
-            try:
-                parts.append(ImagePart(_image(source, value)))
-            except ValidationError as error:
-                problems += [problem.under("content", index) for problem in error.problems]
+        media = KINDS.get(kind) if isinstance(kind, str) else None
+        source = part.get("source") if media is not None else None
+        how, value = (source.get("type"), source.get("value")) if isinstance(source, Mapping) else (None, None)
+        if media is not None and isinstance(source, Mapping) and isinstance(value, str) and how in ("data", "url"):
+            found: list[Problem] = []
+            parts += read_file(media, value, source.get("mimeType"), found, is_url=how == "url")
+            problems += [problem.under("content", index) for problem in found]
             continue
-        sentence = f"is of type {shown(kind)}; expected a text, or an image of type data or url"
+        sentence = f"is of type {shown(kind)}; expected a text, or {', '.join(KINDS)} with a source of type data or url"
         problems.append(Problem(("content", index), "unsupported_part", sentence))
     return parts
-
-
-def _image(source: Mapping[str, Any], value: str) -> Image:
-    mime_type = source.get("mimeType")
-    known = mime_type if isinstance(mime_type, str) else None
-    return Image.from_base64(value, known) if source.get("type") == "data" else Image.from_url(value, known)
 
 
 def _opaque(holder: Mapping[str, Any]) -> Any:

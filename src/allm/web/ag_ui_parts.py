@@ -23,7 +23,7 @@ from allm.data.events import (
 )
 from allm.data.json.text import dumps
 from allm.web.opaque import opaque_of
-from allm.web.shown import image_url
+from allm.web.shown import media_url
 
 __all__ = ["PARTS", "AgUiParts"]
 
@@ -141,7 +141,7 @@ class AgUiParts:
             yield {"type": "TOOL_CALL_END", "toolCallId": self.shown_ids[call_id]}
 
     def _image(self, event: ImageCompleted) -> Iterator[Chunk]:
-        url, mime_type = image_url(event.part.image)
+        url, mime_type = media_url(event.part.image)
         yield {
             "type": "ACTIVITY_SNAPSHOT",  # its assistant messages have texts only
             "messageId": f"{self.message_id}:{event.id}",

@@ -43,8 +43,8 @@ from allm.web.shown import (
     ErrorText,
     arguments_of,
     error_text,
-    image_url,
     json_data,
+    media_url,
     reason_of,
     result_data,
     usage_data,
@@ -168,7 +168,7 @@ def _call_delta(event: ToolCallDelta) -> dict[str, Any]:
 
 
 def _image(event: ImageCompleted) -> dict[str, Any]:
-    url, mime_type = image_url(event.part.image)
+    url, mime_type = media_url(event.part.image)
     return {"id": event.id, "url": url, "mime_type": mime_type}
 
 

@@ -1,4 +1,4 @@
-"""What is shown of errors, results, images and costs: the same in every format."""
+"""What is shown of errors, results, files and costs: the same in every format."""
 
 from __future__ import annotations
 
@@ -8,30 +8,35 @@ from typing import Any, final
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import ImagePart, TextPart, ToolCall
+from allm.data.content import MediaPart, TextPart, ToolCall, media_of
 from allm.data.errors import AllmError, ValidationError
-from allm.data.image import Image
 from allm.data.json.text import JsonTextError, loads
+from allm.data.media import Media
 from allm.data.message import Message
 from allm.data.response import COUNTS, Usage
 from allm.data.types.encode import as_json
 
 __all__ = [
     "NOT_ENDED",
+    "NO_URL",
     "ErrorText",
     "UsageCount",
     "arguments_of",
     "error_text",
-    "image_url",
     "json_data",
+    "media_url",
     "reason_of",
     "result_data",
     "result_text",
     "usage_data",
+    "without_url",
 ]
 
 NOT_ENDED = "this call did not run to completion"
 """The result of a call that was cut short."""
+NO_URL = "data:,"
+"""A URL with nothing behind it."""
+_UNKNOWN = "application/octet-stream"
 
 ErrorText = Callable[[BaseException], str]
 """Makes the text that a visitor reads from an error."""
@@ -59,8 +64,8 @@ def result_text(message: Message) -> str:
 
 
 def result_data(message: Message) -> Any:
-    """The result of a tool as JSON data: a text, the object or list in it, or a list of texts and images."""
-    if any(isinstance(part, ImagePart) for part in message.parts):
+    """The result of a tool as JSON data: a text, the object or list in it, or a list of texts and files."""
+    if any(isinstance(part, MediaPart) for part in message.parts):
         return [data for part in message.parts if (data := _part_data(part)) is not None]
     data = _parsed(message.text)
     return data if isinstance(data, (dict, list)) else message.text
@@ -69,9 +74,13 @@ def result_data(message: Message) -> Any:
 def _part_data(part: Any) -> dict[str, Any] | None:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    if isinstance(part, ImagePart):
-        url, mime_type = image_url(part.image)
-        return {"type": "file", "url": url, "mediaType": mime_type}
+    if isinstance(part, MediaPart):
+        media = media_of(part)
+        url, mime_type = media_url(media)
+        if url == NO_URL:
+            return {"type": "text", "text": without_url(media)}
+        named = {} if media.name is None else {"filename": media.name}
+        return {"type": "file", "url": url, "mediaType": mime_type, **named}
     return None
 
 
@@ -84,15 +93,27 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def image_url(image: Image) -> tuple[str, str]:
-    """A URL that a page can show, which holds the image itself if it has no other; and the MIME type."""
-    if (url := image.url) is not None:
-        return url, image.mime_type or "image"
+def media_url(media: Media) -> tuple[str, str]:
+    """A URL that a page can show, which holds the image or file itself if it has no other; and the MIME type.
+
+    What cannot be had has the URL NO_URL. It is not to be part of a conversation, which no client would take back.
+    """
+    if (url := media.url) is not None:
+        return url, media.mime_type or media.word
     try:
-        mime_type = image.resolved_mime_type()
-        return f"data:{mime_type};base64,{image.to_base64()}", mime_type
-    except ValidationError:  # of a type that nobody knows, or a file that is gone
-        return "data:,", image.mime_type or "image"
+        data = media.to_base64()
+    except ValidationError:  # the file is gone, or the provider keeps it
+        return NO_URL, media.mime_type or media.word
+    try:
+        mime_type = media.resolved_mime_type()
+    except ValidationError:
+        return f"data:{_UNKNOWN};base64,{data}", media.word
+    return f"data:{mime_type};base64,{data}", mime_type
+
+
+def without_url(media: Media) -> str:
+    """What stands for a file that cannot be had."""
+    return f"[{media.phrase} that cannot be shown]"
 
 
 def arguments_of(call: ToolCall) -> Any:

@@ -50,13 +50,14 @@ from allm.data.results import PendingQuestion, UserAsked
 from allm.web.frames import Format
 from allm.web.opaque import opaque_of
 from allm.web.shown import (
+    NO_URL,
     NOT_ENDED,
     ErrorText,
     UsageCount,
     arguments_of,
     error_text,
-    image_url,
     json_data,
+    media_url,
     result_data,
     result_text,
     usage_data,
@@ -277,8 +278,9 @@ class UiChunks(Format):
 
     def _image(self, event: ImageCompleted) -> Iterator[Chunk]:
         yield from self._begin_step()
-        url, mime_type = image_url(event.part.image)
-        yield {"type": "file", "url": url, "mediaType": mime_type}
+        url, mime_type = media_url(event.part.image)
+        if url != NO_URL:
+            yield {"type": "file", "url": url, "mediaType": mime_type}
 
     # --- calls ----------------------------------------------------------------------------------------------------
 

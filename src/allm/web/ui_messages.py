@@ -12,13 +12,13 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import ImagePart, Part, ReasoningPart, TextPart, ToolCall
-from allm.data.errors import ValidationError
-from allm.data.image import Image
+from allm.data.content import Part, ReasoningPart, TextPart, ToolCall
+from allm.data.document import Document
 from allm.data.message import Message
 from allm.data.problems import Problem, shown, wrong_type
 from allm.data.tool_control import error_message
 from allm.data.types.encode import encode_result
+from allm.web.files import KINDS, read_file
 from allm.web.opaque import with_opaque
 from allm.web.shown import NOT_ENDED
 
@@ -77,7 +77,7 @@ def _user_parts(parts: list[Any], problems: list[Problem]) -> list[Any]:
             if part["text"]:
                 content.append(TextPart(part["text"]))
         elif kind == "file":
-            content += _image(part, index, problems)
+            content += _file(part, index, problems)
         elif not _is_silent(kind):
             problems.append(Problem(("parts", index), "unsupported_part", f"is of type {shown(kind)}; expected a text"))
     return content
@@ -88,19 +88,17 @@ def _is_silent(kind: Any) -> bool:
     return isinstance(kind, str) and (kind.startswith(("data-", "source-")) or kind == "step-start")
 
 
-def _image(part: Mapping[str, Any], index: int, problems: list[Problem]) -> list[Part]:
+def _file(part: Mapping[str, Any], index: int, problems: list[Problem]) -> list[Part]:
     url, media_type = part.get("url"), part.get("mediaType")
-    what = f"is a file of type {shown(media_type)}"
-    if isinstance(url, str) and url and isinstance(media_type, str) and media_type.partition("/")[0] == "image":
-        if url[:5].lower() == "data:" or url[:8].lower() == "https://" or url[:7].lower() == "http://":
-            try:
-                return [ImagePart(Image.from_url(url, media_type if "/" in media_type else None))]
-            except ValidationError as error:
-                problems += [problem.under("parts", index) for problem in error.problems]
-                return []
-        what = "has a URL of another kind than data:, https: and http:"
-    problems.append(Problem(("parts", index), "unsupported_part", f"{what}; expected an image with its url"))
-    return []
+    if not (isinstance(url, str) and url and isinstance(media_type, str) and media_type):
+        sentence = f"is a file of type {shown(media_type)} at {shown(url)}; expected its mediaType and its url"
+        problems.append(Problem(("parts", index), "unsupported_part", sentence))
+        return []
+    kind = KINDS.get(media_type.partition("/")[0].lower(), Document)
+    found: list[Problem] = []
+    parts = read_file(kind, url, media_type, found, name=part.get("filename"))
+    problems += [problem.under("parts", index) for problem in found]
+    return [*parts]
 
 
 @define(eq=False)
@@ -124,12 +122,14 @@ class _Turn:
             elif kind in {"text", "reasoning"} and isinstance(part.get("text"), str):
                 self._read_text(kind, part)
             elif kind == "file":
-                self._content += _image(part, index, self.problems)
+                self._content += _file(part, index, self.problems)
             elif kind == "dynamic-tool" or kind.startswith("tool-"):
                 self._read_call(kind, part, index)
             elif kind == "steering-message":
                 self._end_step()
-                content = _user_parts(part.get("parts") or [], self.problems)
+                said, found = part.get("parts"), list[Problem]()
+                content = _user_parts(said if isinstance(said, list) else [], found)
+                self.problems += [problem.under("parts", index) for problem in found]
                 if content:
                     self.messages.append(Message("user", content))
             elif not _is_silent(kind) and kind not in {"custom", "reasoning-file"}:
@@ -167,7 +167,11 @@ class _Turn:
             call = ToolCall(call_id, name, None, raw if isinstance(raw, str) else "")
         call = with_opaque(call, _ours(part, "callProviderMetadata"))
         self._content.append(call)
-        result = self._result(call, state, part)
+        try:
+            result = self._result(call, state, part)
+        except ValueError as error:  # a dictionary may hold what JSON cannot
+            self.problems.append(Problem(("parts", index, "output"), "not_json", f"is no JSON: {error}"))
+            return
         if result is not None:
             self._results.append(result)
 
@@ -197,13 +201,13 @@ def _ours(part: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _output(output: Any) -> Any:
-    """The content of a result; a list with images is read as such."""
+    """The content of a result; a list with files is read as such."""
     if isinstance(output, list) and any(_is_file(item) for item in output):
         problems: list[Problem] = []
         parts: list[Part] = []
         for index, item in enumerate(output):
             if _is_file(item):
-                parts += _image(item, index, problems)
+                parts += _file(item, index, problems)
             elif isinstance(item, Mapping) and isinstance(item.get("text"), str):
                 parts.append(TextPart(item["text"]))
         if not problems:

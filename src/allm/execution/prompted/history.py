@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-from allm.data.content import ImagePart, Part, ReasoningPart, TextPart, ToolCall
+from allm.data.content import Part, ReasoningPart, TextPart, ToolCall
 from allm.data.json.text import JsonTextError, dumps, loads
 from allm.data.message import Message
 from allm.data.request import results_in_place
@@ -71,9 +71,9 @@ def _of_results(parts: list[Part], reminder: str) -> Message:
     """One message: many models are used to the user and the assistant taking turns."""
     if reminder:
         parts = [*parts, TextPart(f"{_APART}{reminder}")]
-    if any(isinstance(part, ImagePart) for part in parts):
-        return Message("user", tuple(_joined(parts)))
-    return Message("user", "".join(part.text for part in parts if isinstance(part, TextPart)))
+    if all(isinstance(part, TextPart) for part in parts):
+        return Message("user", "".join(part.text for part in parts if isinstance(part, TextPart)))
+    return Message("user", tuple(_joined(parts)))
 
 
 def _joined(parts: Iterable[Part]) -> Iterator[Part]:

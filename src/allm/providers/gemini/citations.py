@@ -75,6 +75,7 @@ def _recited(source: dict[str, Any]) -> Citation:
 
 def _named(fields: dict[str, Any], rest: dict[str, Any]) -> Citation:
     quote, title, url = (as_text(fields.get(name)) or None for name in ("text", "title", "uri"))
+    url = url or as_text(fields.get("sourceUri")) or None  # of an image
     return Citation(quote=quote, title=title, url=url, provider=PROVIDER, data=rest)
 
 

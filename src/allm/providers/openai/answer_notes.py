@@ -36,7 +36,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import as_count, as_object, as_objects, as_text, finish_reason_of, image_of_url
+from allm.adapters import as_count, as_object, as_objects, as_text, image_of_url
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import AdapterEvent, ImageCompleted, ProviderPartCompleted, TextDelta
 from allm.data.response import FinishReason, Usage
@@ -44,18 +44,15 @@ from allm.data.response import FinishReason, Usage
 __all__ = [
     "CHOICE",
     "CHUNK",
+    "FINISH",
     "KINDS",
     "LISTS",
     "MESSAGE",
+    "NO_WORD",
     "PLAIN_COUNTS",
     "Media",
     "chat_usage",
-    "finish_of",
-    "finish_word",
-    "first_choice",
-    "output_tokens",
     "reported_costs",
-    "said_in",
     "special_counts",
     "take_notes",
 ]
@@ -247,11 +244,6 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
     )
 
 
-def output_tokens(counts: Mapping[str, Any]) -> int:
-    """Tokens of the answer in a `usage` of Chat Completions."""
-    return as_count(counts.get("completion_tokens")) or 0
-
-
 def reported_costs(usage: Mapping[str, Any]) -> dict[str, Any]:
     """`input_cost`, `output_cost` and `total_cost` of a `Usage`, as far as the service reports them."""
     cost, details = usage.get("cost"), as_object(usage.get("cost_details"))
@@ -303,7 +295,7 @@ def _dollars(value: Any) -> Decimal | None:
     return amount if math.isfinite(amount) and amount >= 0 else None
 
 
-_FINISH: dict[str | None, FinishReason] = {
+FINISH: dict[str | None, FinishReason] = {
     "stop": "stop",
     "length": "length",
     "tool_calls": "tool_calls",
@@ -311,28 +303,5 @@ _FINISH: dict[str | None, FinishReason] = {
     "content_filter": "content_filter",
 }
 """OpenAI's own words (https://platform.openai.com/docs/api-reference/chat/object)."""
-_NO_WORD = frozenset({"null", "none", "None"})  # what servers write where there is no finish reason yet
-
-
-def finish_of(word: str | None) -> FinishReason:
-    """What the word for the end of an answer means."""
-    return _FINISH.get(word) or finish_reason_of(word)
-
-
-def finish_word(value: Any) -> str | None:
-    """A finish reason: a text, or an object that names its type (SGLang)."""
-    word = as_text(value) or as_text(as_object(value).get("type"))
-    return None if word in _NO_WORD else word
-
-
-def first_choice(choices: Any) -> dict[str, Any]:
-    """Choice 0 of a chunk; with n > 1 the others are left alone."""
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and not as_count(choice.get("index")):
-            return choice
-    return {}
-
-
-def said_in(choice: dict[str, Any]) -> dict[str, Any]:
-    """What a choice says, in a piece or as a whole."""
-    return as_object(choice.get("delta")) or as_object(choice.get("message"))
+NO_WORD = frozenset({"null", "none", "None"})
+"""What servers write where there is no finish reason yet."""

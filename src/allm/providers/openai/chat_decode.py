@@ -18,46 +18,43 @@ import attrs
 from allm.adapters import (
     Run,
     StreamDecoder,
+    as_count,
     as_object,
     as_objects,
     as_text,
+    finish_reason_of,
     malformed,
 )
 from allm.data.content import ProviderPart
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
-    CitationAdded,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
     TextCompleted,
     TextDelta,
     ToolCallCompleted,
-    ToolCallDelta,
 )
 from allm.data.response import FinishReason
 from allm.providers.openai.answer_notes import (
     CHOICE,
     CHUNK,
+    FINISH,
     LISTS,
     MESSAGE,
+    NO_WORD,
     Media,
     chat_usage,
-    finish_of,
-    finish_word,
-    first_choice,
-    output_tokens,
-    said_in,
     take_notes,
 )
 from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, rest_of_message, settled
+from allm.providers.openai.chat_fields import MESSAGE_FIELDS, merge_fields, rest_of_message, settled
 from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
-from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of, texts_of
+from allm.providers.openai.usual_events import TAKE_RUN, ChatShape, Text, chat_reader, chat_shape_of, texts_of
 
 if TYPE_CHECKING:
     from allm.providers.openai.citations import Annotations
@@ -66,11 +63,37 @@ __all__ = ["ChatDecoder"]
 
 _GROQ = frozenset({"usage", "error"})
 
-_TEXT = "text-0"
 _FINGERPRINT = "system_fingerprint"
 _PLAIN = ChatShape()
 _read_plain = chat_reader(_PLAIN)
 _LOOKS = 32  # runs of no usual shape, one after the other, after which no other shape is looked for
+
+
+def _first_choice(choices: Any) -> dict[str, Any]:
+    """Choice 0 of a chunk; with n > 1 the others are left alone."""
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and not as_count(choice.get("index")):
+            return choice
+    return {}
+
+
+def _said(choice: dict[str, Any]) -> dict[str, Any]:
+    """What a choice says, in a piece or as a whole."""
+    return as_object(choice.get("delta")) or as_object(choice.get("message"))
+
+
+def _meaning(word: str | None) -> FinishReason:
+    return FINISH.get(word) or finish_reason_of(word)
+
+
+def _word(value: Any) -> str | None:
+    """A finish reason: a text, or an object that names its type (SGLang)."""
+    word = as_text(value) or as_text(as_object(value).get("type"))
+    return None if word in NO_WORD else word
+
+
+def _tokens(counts: dict[str, Any]) -> int:
+    return as_count(counts.get("completion_tokens")) or 0
 
 
 @attrs.define(eq=False)
@@ -78,6 +101,7 @@ class ChatDecoder(StreamDecoder):
     """One answer. It has begun with the first chunk that has an id, a model or a choice.
 
     Attributes:
+        annotations: Those of the text.
         sends_done: A stream without `[DONE]` is cut off, whatever came before its end.
     """
 
@@ -89,7 +113,7 @@ class ChatDecoder(StreamDecoder):
     _calls: CallDecoder = attrs.field(factory=CallDecoder, init=False)
     _reasoning: Reasoning = attrs.field(factory=Reasoning, init=False)
     _media: Media = attrs.field(init=False)
-    _annotations: Annotations | None = attrs.field(default=None, init=False)
+    annotations: Annotations | None = attrs.field(default=None, init=False)
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
     _counts: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # the newest
@@ -132,8 +156,10 @@ class ChatDecoder(StreamDecoder):
             del texts[texts.index("") :]
         taken = chunks[: len(texts)]
         beside = read_beside(self._shape, taken) if any(self._shape[1:]) else NOTHING_BESIDE
-        if not taken or beside is None or not _TAKE_RUN[kind](self, texts, deltas):
+        if not taken or beside is None or (kind is not Text and not TAKE_RUN[kind](self, texts, deltas)):
             return 0
+        if kind is Text:
+            self.more(TextDelta, "text-0", texts)
         for notes in beside.notes:
             take_notes(self.notes, notes, notes)
         for fields in beside.fields:
@@ -151,37 +177,18 @@ class ChatDecoder(StreamDecoder):
         self._shape, self._read = shape, chat_reader(shape)
         return self._read(run.lines, run.size)
 
-    def _run_of_text(self, texts: list[str], _deltas: list[Text]) -> bool:
-        self.more(TextDelta, _TEXT, texts)
-        return True
-
-    def _run_of_thinking(self, texts: list[str], deltas: list[Thought]) -> bool:
-        for detail in (detail for delta in deltas[: len(texts)] for detail in delta.reasoning_details or ()):
-            keep_piece(self._reasoning.details, detail)
-        if self._reasoning.field is None:
-            self._reasoning.field = "reasoning_content" if deltas[0].reasoning_content else "reasoning"
-        self.more(ReasoningDelta, "reasoning-0", texts)
-        return True
-
-    def _run_of_arguments(self, texts: list[str], deltas: list[Arguments]) -> bool:
-        call_id = self._calls.more(deltas[0].tool_calls[0].index, texts)
-        if call_id is None:
-            return False
-        self.more(ToolCallDelta, call_id, texts)
-        return True
-
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: a chunk with a whole message."""
         if isinstance(document.get("choices"), list):
             self._chunk(document, "message")
             if not self.done:
-                self._end_answer(finish_of(self._finish) if self._finish is not None else "stop")
+                self._end_answer(_meaning(self._finish) if self._finish is not None else "stop")
 
     def on_done(self) -> None:
         """`[DONE]`: the answer has ended."""
         if not self.begun:
             raise malformed(self.provider, "the stream ended without an answer", self._strange)
-        self._end_answer(finish_of(self._finish))
+        self._end_answer(_meaning(self._finish))
 
     def on_end(self) -> None:
         """The body ended without `[DONE]`: complete if there was a finish reason, since many services never send it."""
@@ -195,12 +202,12 @@ class ChatDecoder(StreamDecoder):
 
     def on_report(self, report: dict[str, Any]) -> None:
         """A report that shares its chunk, or its document, with a part of the answer."""
-        choice = first_choice(report.get("choices"))
-        self._begin(report, said_in(choice))
+        choice = _first_choice(report.get("choices"))
+        self._begin(report, _said(choice))
         if choice:
             self._choice(choice, "delta")
         self._note(report, choice)
-        self._countoutput_tokens(report, choice)
+        self._count_tokens(report, choice)
 
     def on_cut(self) -> None:
         """The citations that are left, and the counts that had no report of their own."""
@@ -219,20 +226,20 @@ class ChatDecoder(StreamDecoder):
     def _chunk(self, chunk: dict[str, Any], content_key: str) -> None:
         # Once per token: what is rare is looked for where a key says that it may be there.
         before = len(self.events)
-        choice = first_choice(chunk.get("choices"))
+        choice = _first_choice(chunk.get("choices"))
         error = choice.get("error") or ("x_groq" in chunk and as_object(chunk["x_groq"]).get("error"))
         if self.id is None or self.model is None or not self.begun:
-            self._begin(chunk, said_in(choice) if error else choice)
+            self._begin(chunk, _said(choice) if error else choice)
         if choice:
             self._choice(choice, content_key)
         self._note(chunk, choice)
-        self._countoutput_tokens(chunk, choice)
+        self._count_tokens(chunk, choice)
         if error:
             self.fail(self.error_of({"error": error}))
         elif len(self.events) == before:
             self._strange = self._strange or repr(chunk)
 
-    def _countoutput_tokens(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
+    def _count_tokens(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         usage = chunk.get("usage") or choice.get("usage")
         if usage is None and "x_groq" in chunk:
             usage = as_object(chunk["x_groq"]).get("usage")
@@ -246,16 +253,16 @@ class ChatDecoder(StreamDecoder):
         if usage.keys() != self._counts.keys():
             self._report_counts()
         self._counts, self._unreported = usage, True
-        if self.has_grown(output_tokens(usage), self._reported):
+        if self.has_grown(_tokens(usage), self._reported):
             self._report_counts()
 
     def _are_due(self, usage: dict[str, Any]) -> bool:
-        return usage.keys() != self._counts.keys() or self.has_grown(output_tokens(usage), self._reported)
+        return usage.keys() != self._counts.keys() or self.has_grown(_tokens(usage), self._reported)
 
     def _report_counts(self) -> None:
         """Report the counts as they are, unless that has been done."""
         if self._unreported:
-            self._unreported, self._reported = False, output_tokens(self._counts)
+            self._unreported, self._reported = False, _tokens(self._counts)
             self.report(chat_usage(self._counts))
 
     def _note(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
@@ -294,7 +301,7 @@ class ChatDecoder(StreamDecoder):
                 take_notes(self.notes, content, (key,))
             elif key not in NOT_KEPT:
                 merge_fields(self._fields, {key: value})
-        self._finish = finish_word(choice.get("finish_reason")) or self._finish
+        self._finish = _word(choice.get("finish_reason")) or self._finish
 
     def _rest(self, message: Any) -> dict[str, Any]:
         """What a whole message in a stream says beyond its pieces: some services end with one, or send nothing else."""
@@ -303,14 +310,14 @@ class ChatDecoder(StreamDecoder):
             said |= HOLDERS
         if self._calls.begun:
             said |= {"tool_calls", "function_call"}
-        if self._annotations:
+        if self.annotations:
             said.add("annotations")
         return rest_of_message(as_object(message), said, self.message)
 
     def _content(self, value: Any) -> None:
         if isinstance(value, str):
             if value:
-                self.add(TextDelta(_TEXT, value))
+                self.add(TextDelta("text-0", value))
             return
         for part in as_objects(value):  # Mistral's reasoning models send parts
             self._content(part.get("text"))
@@ -334,22 +341,16 @@ class ChatDecoder(StreamDecoder):
         for event in self._calls.decode(value):
             self.add(event)
 
-    def _sources(self) -> Annotations:
-        if self._annotations is None:  # few answers have any
-            from allm.providers.openai.citations import Annotations
-
-            self._annotations = Annotations(self.provider)
-        return self._annotations
-
     def _annotate(self, value: Any) -> None:
-        for citation in self._sources().take(value, self.message.length("text")):
-            self.add(CitationAdded(_TEXT, citation))
+        from allm.providers.openai.citations import annotate  # few answers have sources
+
+        annotate(self, value)
 
     def _cite_the_rest(self) -> None:
-        """The citations that are left, or those of an answer that only lists its sources."""
-        if self._annotations is not None or not LISTS.isdisjoint(self.notes):
-            for citation in self._sources().end(self.message.texts().get(_TEXT, ""), self.notes):
-                self.add(CitationAdded(_TEXT, citation))
+        if self.annotations is not None or not LISTS.isdisjoint(self.notes):
+            from allm.providers.openai.citations import cite_the_rest
+
+            cite_the_rest(self)
 
     def _complete_blocks(self) -> None:
         """Nothing marks the end of a block: all of them end with the answer."""
@@ -372,7 +373,7 @@ class ChatDecoder(StreamDecoder):
         """The completion of a block with what has to go back with it, or belongs to it."""
         if isinstance(event, ReasoningCompleted):
             return self._reasoning.completed(event, self.provider)
-        files = self._annotations.files if self._annotations else None
+        files = self.annotations.files if self.annotations else None
         if files and isinstance(event, TextCompleted) and not event.refusal:
             return attrs.evolve(event, metadata={self.provider: {"annotations": files}})
         if isinstance(event, ToolCallCompleted) and (kept := self._calls.kept(event.id)):
@@ -380,12 +381,6 @@ class ChatDecoder(StreamDecoder):
             return attrs.evolve(event, arguments=arguments, metadata={self.provider: kept})
         return event
 
-
-_TAKE_RUN: dict[type, Callable[[ChatDecoder, list[str], Any], bool]] = {
-    Text: ChatDecoder._run_of_text,
-    Thought: ChatDecoder._run_of_thinking,
-    Arguments: ChatDecoder._run_of_arguments,
-}
 
 _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "content": ChatDecoder._content,

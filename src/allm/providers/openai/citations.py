@@ -18,9 +18,11 @@ import attrs
 
 from allm.adapters import as_count, as_list, as_object, as_objects, as_text, code_spans, dumps, whole_text
 from allm.data.citation import Citation
+from allm.data.events import CitationAdded
 
-__all__ = ["Annotations"]
+__all__ = ["Annotations", "annotate", "cite_the_rest"]
 
+_TEXT = "text-0"  # the block of the text in Chat Completions
 _POSITIONS = frozenset({"file_citation", "file_path"})
 _MARK = re.compile(r"\[(\d{1,3})\]")
 
@@ -39,20 +41,22 @@ class Annotations:
     provider: str
     files: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     _cites: bool = attrs.field(default=False, init=False)
-    _taken: Counter[bytes] = attrs.field(factory=Counter[bytes], init=False)
+    _taken: Counter[int] = attrs.field(factory=Counter[int], init=False)  # hashes
     _waiting: deque[Citation] = attrs.field(factory=deque[Citation], init=False)
 
     def take(self, annotations: Any, length: int) -> list[Citation]:
-        """Take more annotations; the citations whose place is in a text of this length."""
+        """Take more annotations, each once; the citations whose place is in a text of this length."""
         for annotation in as_objects(annotations):
-            self._taken[dumps(annotation)] += 1
-            self._add(annotation)
+            key = hash(dumps(annotation))
+            if not self._taken[key]:
+                self._taken[key] = 1
+                self._add(annotation)
         return self._ready(length)
 
     def close(self, length: int, annotations: Any = None) -> list[Citation]:
         """The citations that are left; the whole list, if it is known, has all that were taken, and maybe more."""
         for annotation in as_objects(annotations):
-            key = dumps(annotation)
+            key = hash(dumps(annotation))
             if self._taken[key] > 0:
                 self._taken[key] -= 1
             else:
@@ -82,6 +86,20 @@ class Annotations:
         while self._waiting and (self._waiting[0].end or 0) <= length:
             ready.append(self._waiting.popleft().within(length))
         return ready
+
+
+def annotate(decoder: Any, annotations: Any) -> None:
+    """Take more annotations of a Chat Completions answer."""
+    decoder.annotations = decoder.annotations or Annotations(decoder.provider)
+    for citation in decoder.annotations.take(annotations, decoder.message.length("text")):
+        decoder.add(CitationAdded(_TEXT, citation))
+
+
+def cite_the_rest(decoder: Any) -> None:
+    """The citations that are left at its end, or those of an answer that only lists its sources."""
+    decoder.annotations = decoder.annotations or Annotations(decoder.provider)
+    for citation in decoder.annotations.end(decoder.message.texts().get(_TEXT, ""), decoder.notes):
+        decoder.add(CitationAdded(_TEXT, citation))
 
 
 def _citation(annotation: dict[str, Any], provider: str) -> Citation:

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from allm.adapters import JsonTextError, Shape, as_list, as_object, loads, shape_reader, wider_shape
+from allm.data.events import ReasoningDelta, ToolCallDelta
+from allm.providers.openai.chat_fields import keep_piece
 
 __all__ = [
+    "TAKE_RUN",
     "Arguments",
     "ChatShape",
     "Text",
@@ -156,6 +159,30 @@ def texts_of(kind: type[_Delta], deltas: list[Any]) -> list[str]:
         return [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
     calls = [delta.tool_calls[0] for delta in deltas]
     return [call.function.arguments if call.index == calls[0].index else "" for call in calls]
+
+
+def _run_of_thinking(decoder: Any, texts: list[str], deltas: list[Thought]) -> bool:
+    for detail in (detail for delta in deltas[: len(texts)] for detail in delta.reasoning_details or ()):
+        keep_piece(decoder._reasoning.details, detail)
+    if decoder._reasoning.field is None:
+        decoder._reasoning.field = "reasoning_content" if deltas[0].reasoning_content else "reasoning"
+    decoder.more(ReasoningDelta, "reasoning-0", texts)
+    return True
+
+
+def _run_of_arguments(decoder: Any, texts: list[str], deltas: list[Arguments]) -> bool:
+    call_id = decoder._calls.more(deltas[0].tool_calls[0].index, texts)
+    if call_id is None:
+        return False
+    decoder.more(ToolCallDelta, call_id, texts)
+    return True
+
+
+TAKE_RUN: dict[type, Callable[[Any, list[str], Any], bool]] = {
+    Thought: _run_of_thinking,
+    Arguments: _run_of_arguments,
+}
+"""For the chat decoder: take the texts of such deltas; False: they are no run."""
 
 
 # --- Responses -------------------------------------------------------------------------------------------------------

@@ -112,8 +112,8 @@ class ResponseCases(PrepareCases):
     async def test_sources_are_citations_of_their_text(self) -> None:
         """Each has its address, and a place in the text, if it has one, behind any characters."""
         urls = ["https://one.example/a_(b)", "https://two.example"]
-        script = [fake.text(UNICODE), fake.citation(0, 6, url=urls[0], title="One"), fake.text(" And more.")]
-        response = await self.respond(*script, fake.citation(7, 9, url=urls[1], title="Two"))
+        first, second = fake.citation(0, 6, url=urls[0], title="One"), fake.citation(7, 9, url=urls[1], title="Two")
+        response = await self.respond(fake.text(UNICODE), first, fake.text(" And more."), second)
         same([citation.url for citation in response.citations], urls, "the addresses of the citations")
         same([citation.title for citation in response.citations], ["One", "Two"], "the titles of the citations")
         same(response.output_text, f"{UNICODE} And more.", "the text")
