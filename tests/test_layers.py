@@ -44,7 +44,7 @@ LAYERS = {
     ),
 }
 # What a vendor's package may use besides its own modules: the kit for adapter authors, and the public names.
-PUBLIC = ("allm", "allm.adapters", "allm.fake", "allm.keys", "allm.models", "allm.providers")
+PUBLIC = ("allm", "allm.adapters", "allm.fake", "allm.hosted", "allm.keys", "allm.models", "allm.providers")
 OPENS_NURSERIES = ("allm.execution", "allm.testing", "allm.cli")
 # Library: the only modules that may import it.
 OWNERS = {

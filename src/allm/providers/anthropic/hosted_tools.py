@@ -75,8 +75,8 @@ def with_hosted(request: Request, problems: list[Problem]) -> Request:
     tools, servers = list[Any](), list[Any]()
     for index, tool in enumerate(request.tools):
         if tool.hosted and getattr(tool, "settings", {}).get("approval") == "always":
-            sentence = "is 'always', and Anthropic calls the tools of a server at once; use allm.mcp.connect"
-            problems.append(Problem(("tools", index, "approval"), "unsupported_option", sentence))
+            sentence, advice = "is 'always', and Anthropic calls the tools at once", "; use allm.mcp.connect"
+            problems.append(Problem(("tools", index, "approval"), "unsupported_option", sentence, advice=advice))
     for tool, wire in made:
         (servers if tool.kind == "mcp" else tools).append(wire)
         if "container" in tool.settings:

@@ -122,9 +122,9 @@ def with_hosted(request: Request, preset: Preset, problems: list[Problem], *, re
     else:
         forms, service = {}, f"{name} with Chat Completions"
     if not responses and name in _OF_RESPONSES:
-        sentence = 'runs at the service, which only the Responses API has; use endpoint="responses"'
+        sentence, advice = "runs at the service, which only the Responses API has", '; use endpoint="responses"'
         problems += [
-            Problem(("tools", index), "unsupported_tool", sentence)
+            Problem(("tools", index), "unsupported_tool", sentence, advice=advice)
             for index, tool in enumerate(request.tools)
             if tool.hosted
         ]
