@@ -308,3 +308,10 @@ def test_impossible_settings_are_refused_at_once(make):
     """No provider has to be asked."""
     with pytest.raises(allm.ValidationError):
         make()
+
+
+async def test_a_tool_in_the_instructions_cannot_run_at_the_provider():
+    """The model would be told of a function that nobody runs."""
+    engine = allm.Engine(adapter=allm.providers.Fake(script=[fake.text("hi")]))
+    with pytest.raises(allm.ValidationError, match="runs at a provider"):
+        await allm.generate(engine, "hi", tools=[hosted.web_search()], tool_mode="prompted")
