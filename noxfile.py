@@ -35,7 +35,7 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), THIS_PYTHON]))
 WITH_SERVERS = "tests/session/with_servers.py"
 PARALLEL = ["--numprocesses=auto", "--dist=worksteal"]  # a few tests take as long as thousands of others
-EXTRAS = "cli,dotenv,otel,testing"
+EXTRAS = "bedrock,cli,dotenv,otel,testing,vertex"
 # Tests of the usual kind whose cases count as trials, by the form that runs them.
 _SHORT_TRIALS = ["tests/http/test_addresses.py", "tests/providers/test_mutated_wire.py", "tests/session/test_kill.py"]
 ALSO_TRIALS = {

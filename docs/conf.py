@@ -13,6 +13,8 @@ exclude_patterns = ["_build"]
 myst_heading_anchors = 3  # a page may link to a section of another one, as on GitHub
 html_theme = "furo"
 html_title = "allm-trio"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}

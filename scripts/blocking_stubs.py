@@ -19,7 +19,7 @@ import allm.blocking
 from allm import session
 
 FOLDER = Path(__file__).parents[1] / "src" / "allm" / "blocking"
-BLOCKS = ("StreamBlock", "AsyncGenerator")
+BLOCKS = ("StreamBlock", "AbstractAsyncContextManager")
 STREAMS = ("EventStream", "SessionStream")
 HEAD = "# Made by scripts/blocking_stubs.py from the signatures of {original}.\n\n"
 

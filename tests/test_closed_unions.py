@@ -64,6 +64,7 @@ MATCHES = {
     ("testing/conformance/event_grammar.py", "_check_block"): "AdapterEvent",
     ("testing/wire_formats/encoder.py", "_item"): "ScriptItem",
     ("providers/anthropic/content_encode.py", "_part"): "Part",
+    ("providers/bedrock/content_encode.py", "_part"): "Part",
     ("providers/gemini/content_encode.py", "_part"): "Part",
     ("providers/openai/chat_encode.py", "_part"): "Part",
     ("providers/openai/responses_items_encode.py", "_content"): "Part",

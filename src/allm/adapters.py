@@ -11,6 +11,7 @@ HTTP:
     other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
     `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
+    `VertexPlace` has the addresses of models on Google's Vertex AI.
     `open_download` opens a file by its address, and follows redirects.
     `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
@@ -18,8 +19,9 @@ Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
     fulfils, `MessageBuilder` collects events into a message, `Pieces` a long text, and `finish_reason_of` knows the
     words with which services end their answers. `SSEDecoder` splits server-sent events, for those who read them without
-    `stream_events`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits, which
-    `shape_reader` reads; `wider_shape` makes one for objects with more keys.
+    `stream_events`; `FrameDecoder` splits the binary frames of AWS: a `Splitter` as well, which a `StreamCall` makes
+    with its `new_splitter`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits;
+    `shape_reader` reads it, `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
 
@@ -135,6 +137,7 @@ from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
     Run as Run,
     ServerSentEvent as ServerSentEvent,
+    Splitter as Splitter,
     SSEDecoder as SSEDecoder,
 )
 from allm.http.stream_call import (
@@ -183,8 +186,10 @@ if TYPE_CHECKING:
         status_in as status_in,
         stray_error as stray_error,
     )
+    from allm.http.event_frames import FrameDecoder as FrameDecoder
     from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
     from allm.http.retry_after import parse_retry_after as parse_retry_after
+    from allm.http.vertex import VertexPlace as VertexPlace
     from allm.runtime.batches import BatchLimits as BatchLimits
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
     from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
@@ -203,6 +208,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "EmbeddingInput",
     "Emit",
     "ErrorBody",
+    "FrameDecoder",
     "HostedForm",
     "HttpAdapter",
     "HttpCall",
@@ -232,6 +238,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "ServerSentEvent",
     "Shape",
     "SpeechAdapter",
+    "Splitter",
     "SpokenAnswer",
     "StreamAdapter",
     "StreamCall",
@@ -241,6 +248,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "UniqueIds",
     "UnusableMediaError",
     "Vendor",
+    "VertexPlace",
     "WireDecoder",
     "as_count",
     "as_list",
@@ -321,6 +329,8 @@ _LATER = {
         "status_in",
         "stray_error",
     ),
+    "http.vertex": ("VertexPlace",),
+    "http.event_frames": ("FrameDecoder",),
     "http.json_call": ("JsonResponse", "post_json"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),

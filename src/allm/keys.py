@@ -1,6 +1,8 @@
-"""API keys: `override`, `put`, `load_dotenv`, `clear` (see `allm.http.keys`)."""
+"""API keys: `override`, `put`, `load_dotenv`, `clear` (see `allm.http.keys`); tokens of clouds: `google`, `entra`."""
 
+from allm.http.cloud_keys import entra as entra, google as google
 from allm.http.keys import (
+    AccessToken as AccessToken,
     Secret as Secret,
     clear as clear,
     load_dotenv as load_dotenv,
@@ -8,4 +10,4 @@ from allm.http.keys import (
     put as put,
 )
 
-__all__ = ["Secret", "clear", "load_dotenv", "override", "put"]
+__all__ = ["AccessToken", "Secret", "clear", "entra", "google", "load_dotenv", "override", "put"]

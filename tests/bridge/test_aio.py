@@ -134,6 +134,49 @@ def test_a_block_that_is_not_entered(mistake):
     main()
 
 
+def test_a_host_tells_its_turns_outside_trio():
+    """`last_turn` and `running` wait for nothing, and work on the loop and in a plain thread."""
+
+    @on_asyncio
+    async def main():
+        async with allm.aio.session.open_store("memory://") as store, allm.aio.session.host(store) as host:
+            assert host.last_turn("a") is None
+            turn = await host.reply("a", engine(), "Hi")
+            assert host.last_turn("a") == turn
+            await host.until_idle()
+            assert (host.last_turn("a"), host.running("a")) == (turn, None)
+
+    main()
+    with allm.blocking.session.open_store("memory://") as store, allm.blocking.session.host(store) as host:
+        turn = host.reply("a", engine(), "Hi")
+        assert host.last_turn("a") == turn
+
+
+def test_an_attribute_of_what_a_block_opens():
+    """A forgotten `async with` or `with` is the error of an attribute, which says what to write."""
+
+    @on_asyncio
+    async def main():
+        block = allm.aio.stream_generate(engine(), "Hi")
+        with pytest.raises(AttributeError, match=r"no attribute 'text'[^\n]*`async with`"):
+            block.text()
+        async with block as events:
+            assert [text async for text in events.text()]
+
+    main()
+    with pytest.raises(AttributeError, match=r"no attribute 'text'[^\n]*`with`"):
+        allm.blocking.stream_generate(engine(), "Hi").text()
+
+
+async def test_the_calls_of_asyncio_on_trio():
+    """The error says which function is that of Trio, for calls and for blocks."""
+    with pytest.raises(RuntimeError, match=r"On Trio: the same function of allm\."):
+        await allm.aio.generate(engine(), "Hi")
+    with pytest.raises(RuntimeError, match=r"On Trio: the same function of allm\."):
+        async with allm.aio.stream_generate(engine(), "Hi"):
+            pytest.fail("a block of asyncio was entered on Trio")
+
+
 # --- functions of the program ---------------------------------------------------------------------------------------
 
 NAME = contextvars.ContextVar("name", default="unset")

@@ -27,7 +27,9 @@ def needs_trio(module: types.ModuleType) -> set[str]:
         if name.startswith("_") or not inspect.isfunction(value):
             continue
         gives = str(inspect.signature(value).return_annotation)
-        if inspect.iscoroutinefunction(value) or gives.startswith(("StreamBlock", "SessionStore", "AsyncGenerator")):
+        if inspect.iscoroutinefunction(value) or gives.startswith(
+            ("StreamBlock", "SessionStore", "AbstractAsyncContextManager")
+        ):
             found.add(name)
     return found
 

@@ -140,6 +140,7 @@ def test_advice_is_the_end_of_a_message():
 
 ONLY_IN_PYTHON = {
     "aio/blocks.py": "misuse of a block",
+    "aio/calls.py": "a command runs Trio",
     "data/speech.py": "no command sends sound",
     "data/media.py": "values that a command makes itself",
     "data/embedding.py": "for numpy",

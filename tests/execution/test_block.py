@@ -67,6 +67,34 @@ async def test_a_block_that_is_not_entered_shows_the_right_lines(name, opened, m
 
 
 @every_block
+def test_what_a_stream_has_its_block_has_not(name, opened):
+    """A forgotten `async with` is the error of an attribute, with the correct code."""
+    block = opened()
+    with pytest.raises(AttributeError) as caught:
+        block.text()
+    assert "no attribute 'text': open it with `async with`" in str(caught.value)
+    assert f"\n    async with {name}(...) as " in str(caught.value)
+    assert not hasattr(block, "__len__")
+
+
+async def test_a_turn_and_a_host_that_are_not_opened_show_the_right_lines():
+    """They are blocks too: what is called on them, and `await`, say how to open them."""
+    async with allm.session.open_store("memory://") as store:
+        for block, line in (
+            (store.turn("trip-1"), "async with store.turn(...) as turn:"),
+            (allm.session.host(store), "async with allm.session.host(store) as host:"),
+        ):
+            with pytest.raises(AttributeError, match="no attribute 'reply'") as unopened:
+                await block.reply(engine(), "hi")
+            with pytest.raises(allm.StreamError, match="await") as caught:
+                await block
+            assert line in str(unopened.value)
+            assert line in str(caught.value)
+            async with block as opened:
+                assert opened.reply
+
+
+@every_block
 async def test_a_block_is_entered_once(name, opened):
     """Entering a block a second time is an error, also while it runs."""
     block = opened()

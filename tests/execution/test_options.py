@@ -458,6 +458,14 @@ def test_an_option_like_no_other_lists_them_all():
     assert all(name in str(caught.value) for name in allm.CallOptions.__annotations__)
 
 
+async def test_a_block_of_tools_that_is_not_opened_is_no_tool():
+    """The error says to open it, and what to pass."""
+    with pytest.raises(allm.ValidationError, match=r"async with \.\.\. as toolset:`, and pass tools=\[toolset\]"):
+        await allm.chat(
+            allm.Engine(adapter=allm.providers.Fake(script=[])), "Hi", tools=[allm.mcp.connect(["a-server"])]
+        )
+
+
 @pytest.mark.parametrize("tools", [["noop"], [None], [print]])
 async def test_tools_that_are_none(tools):
     """Anything but a Tool is rejected, with its position, wherever tools are given."""

@@ -143,10 +143,10 @@ def test_each_host_does_everything(host, operation, provider, tmp_path):
 
 def table():
     """The table of the page."""
-    rows = [["where", "call", *OPERATIONS], ["---"] * (2 + len(OPERATIONS))]
+    rows = [["where", *OPERATIONS], ["---"] * (1 + len(OPERATIONS))]
     for one in HOSTS:
         ways = {"cancel": one.cancelled_by, "deadline": one.limited_by}
-        rows.append([one.title, one.calls, *(ways.get(operation, "yes") for operation in OPERATIONS)])
+        rows.append([f"{one.title}: {one.calls}", *(ways.get(operation, "yes") for operation in OPERATIONS)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

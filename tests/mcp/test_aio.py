@@ -80,3 +80,14 @@ def test_a_turn_in_a_plain_thread():
         allm.blocking.run(block.__aexit__, None, None, None)
     assert result.steps[0].tool_results[0].text == "hi"
     assert [tool.name for tool in turn.adapter.requests[1].tools] == ["echo_1"]
+
+
+def test_a_block_that_is_entered_outside_trio():
+    """The error says what to write instead, which works on asyncio and in a script."""
+
+    async def main():
+        async with allm.mcp.connect(raw("asks")):
+            pytest.fail("entered on asyncio")
+
+    with pytest.raises(RuntimeError, match=r"await allm\.aio\.run\(block\.__aenter__\).*allm\.blocking\.run.*docs/mcp"):
+        asyncio.run(main())

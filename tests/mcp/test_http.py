@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -35,7 +36,7 @@ def on_call(make):
     return lambda asked: make(asked) if asked.called == "tools/call" else usual(asked)
 
 
-async def failed(make):
+async def failed(make, **options):
     """The message of the error of a call; the connection goes on."""
     count = 0
 
@@ -47,7 +48,7 @@ async def failed(make):
     async with (
         plain_http(reply) as server,
         no_leaks(),
-        connected(allm.mcp.HttpServer(server.url, name="plain")) as tools,
+        connected(allm.mcp.HttpServer(server.url, name="plain", **options)) as tools,
     ):
         with pytest.raises(allm.ToolError) as caught:
             await tools["echo"].run({})
@@ -105,6 +106,19 @@ async def test_a_refused_token_is_told():
     assert "HTTP 401: Bearer ***" in caught.value.message
     assert "check auth= and headers=" in caught.value.message
     assert TOKEN not in repr(caught.value)
+
+
+@pytest.mark.parametrize("status", [200, 403])
+async def test_an_error_of_the_protocol_has_no_token_in_it(status):
+    """A server may repeat it there too, and the model and the log get the message."""
+
+    def refused(asked):
+        error = {"code": -32000, "message": f"no entry with {asked.headers['authorization']}"}
+        body = {"jsonrpc": "2.0", "id": asked.message["id"], "error": error}
+        return plain(status, json.dumps(body).encode(), content_type="application/json")
+
+    message = await failed(refused, auth=TOKEN)
+    assert message.endswith("no entry with Bearer ***")
 
 
 @pytest.mark.parametrize("auth", ["Bearer abc", "two\nlines", 7])

@@ -31,11 +31,16 @@ def gemini(server):
     return allm.providers.Gemini(api_key="k", base_url=server.url("gemini"))
 
 
+def bedrock(server):
+    return allm.providers.Bedrock(api_key="k", base_url=server.url("bedrock"))
+
+
 FORMATS = {
     "openai": openai_chat,
     "openai_responses": openai_responses,
     "anthropic": anthropic,
     "gemini": gemini,
+    "bedrock": bedrock,
 }
 FIRST = [
     fake.reasoning("Which city?"),

@@ -342,6 +342,18 @@ async def test_files_in_a_result_that_the_model_does_not_take(name):
     assert [getattr(part, media.word) for part, media in zip(kept[1:], REFUSED[name], strict=False)] == REFUSED[name]
 
 
+async def test_files_in_a_result_that_is_told_as_text():
+    """Are replaced too, where the model has its tools from its instructions."""
+    async with WireServer() as server:
+        call = '{"tool": "look", "arguments": {}}'
+        server.add(*[Reply.script("anthropic", [fake.text(text)]) for text in (call, '{"answer": "Done."}')])
+        engine = allm.Engine(adapter=adapter_at(server, "anthropic"), model="claude-x")
+        look = allm.Tool("look", "Looks.", handler=lambda _arguments: WAV)
+        result = await allm.chat(engine, "Look.", tools=[look], tool_mode="prompted")
+    assert result.error is None
+    assert "[audio that cannot be shown: " in server.requests[1].body.decode()
+
+
 async def test_a_file_of_the_user_that_the_model_does_not_take():
     """Is refused, also where one of a result is refused too."""
     async with WireServer() as server:

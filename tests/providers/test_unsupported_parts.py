@@ -8,7 +8,7 @@ import pytest
 
 import allm
 from allm.adapters import AdapterOptions, unsupported_parts
-from allm.providers import Anthropic, Gemini, OpenAI
+from allm.providers import Anthropic, Bedrock, Gemini, OpenAI
 from allm.providers.openai.presets import PRESETS
 
 DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "the contract"}}
@@ -20,6 +20,7 @@ ADAPTERS = {
     "responses": OpenAI(api_key="k", endpoint="responses"),
     "anthropic": Anthropic(api_key="k"),
     "gemini": Gemini(api_key="k"),
+    "bedrock": Bedrock(api_key="k", region="us-east-1"),
 }
 HELLO = (allm.assistant("Hello."), allm.user("Well?"))
 CALL = allm.assistant(allm.ToolCall("c1", "f", {}))

@@ -701,11 +701,10 @@ def test_it_needs_trio():
     entered = host(open_store("memory://"))
     with pytest.raises(RuntimeError, match=r"allm\.aio"):
         entered.__aenter__().send(None)
-    turns = hosted_turns.HostedTurns(1.0)
     calls = (lambda opened: opened.until_idle(), lambda opened: opened.change("s", len))
     for call in calls:
         with pytest.raises(RuntimeError, match=r"allm\.aio"):
-            call(allm.session.SessionHost(open_store("memory://"), None, turns, 1.0)).send(None)
+            call(allm.session.SessionHost(open_store("memory://"), None, None, 1.0)).send(None)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, "60", None])

@@ -243,6 +243,8 @@ def test_progress_hints_and_results_of_the_callers_own():
     }
     whole = chunks(PlainEvents(whole=True), [events[2]])[0]
     assert allm.from_json(json.dumps(whole)).result == "<object>"
+    [told] = chunks(PlainEvents(whole=True), [allm.ToolProgress(allm.ToolCall("c", "t", {}), object())])[:1]
+    assert allm.from_json(json.dumps(told)).payload == "<object>"
 
 
 def test_a_block_that_ends_otherwise_than_it_grew_keeps_what_was_shown():

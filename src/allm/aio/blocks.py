@@ -41,8 +41,8 @@ class AsyncioBlock:
         self._opened = self._left = self._cut = False
 
     async def __aenter__(self) -> Any:
-        self._body = weakref.ref(cast("asyncio.Task[Any]", asyncio.current_task()))
         self._waiter = Waiter()
+        self._body = weakref.ref(cast("asyncio.Task[Any]", asyncio.current_task()))
         self._hold = Hold(self._block, trio_thread(), _weakly(self._is_open))
         self._job = Job(self._hold.run, _weakly(self._is_over))
         trio_thread().start(self._job, call_context())
@@ -111,6 +111,12 @@ class AsyncioBlock:
 
     def __enter__(self) -> NoReturn:
         raise self._mistake("__enter__")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name[:1] == "_":
+            raise AttributeError(name)
+        getattr(self._block, name)
+        raise AttributeError(f"the block has no attribute {name!r}: enter it with `async with`")
 
     def __exit__(self, *_: object) -> None:
         """Never called; `with` looks it up before it calls `__enter__`."""

@@ -54,10 +54,25 @@ async def run(function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: An
     return await in_trio(lambda: function(*args, **kwargs))
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The loop that runs this task.
+
+    Raises:
+        RuntimeError: None does.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "allm.aio runs in tasks of asyncio, and this is none. On Trio: the same function of allm. In a script: "
+            "asyncio.run(main), or the same function of allm.blocking. The page docs/environments.md has examples"
+        ) from None
+
+
 def call_context() -> Context:
     """A copy of the context, in which functions of the program are called on this loop."""
     context = copy_context()
-    context.run(host.set, LoopHost(asyncio.get_running_loop()))
+    context.run(host.set, LoopHost(running_loop()))
     return context
 
 
@@ -70,7 +85,7 @@ class Waiter:
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         wake_on_signals(self._loop)
         self._future: Callable[[], asyncio.Future[None] | None] = _none
 

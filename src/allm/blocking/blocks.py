@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, TypeVar, final
+from typing import Any, Generic, NoReturn, TypeVar, final
 
 import attrs
 
@@ -55,6 +55,11 @@ class BlockingBlock:
 
     def __exit__(self, *_: object) -> None:
         self._job.result(self._waiter.until(lambda: self._job.has_ended, self._job.cancel, self._leave))
+
+    def __getattr__(self, name: str) -> NoReturn:
+        problem = f"the block has no attribute {name!r}"
+        right = f"open it with `with`, which closes it for sure:\n    with ... as opened:\n        opened.{name}"
+        raise AttributeError(f"{problem}: {right}" if name[:1] != "_" else problem)
 
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> BlockingEvents[Any]:
         """The same stream, read by this thread."""

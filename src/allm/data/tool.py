@@ -143,6 +143,8 @@ def expected_tool(given: Any) -> str:
         return "Tool: allm.tool(name, description, schema, handler) makes one from parts"
     if callable(given):
         return f"Tool: decorate {getattr(given, '__name__', 'the function')} with @allm.tool"
+    if hasattr(type(given), "__aenter__"):
+        return "Tool or Toolset: open the block first, `async with ... as toolset:`, and pass tools=[toolset]"
     return "Tool"
 
 

@@ -56,7 +56,8 @@ def _without_refused(request: Request, error: ValidationError) -> Request | None
         message = messages[index]
         parts: list[Part] = list(message.parts)
         part = parts[position]
-        if message.role != "tool" or not isinstance(part, MediaPart):
+        is_result = message.role == "tool" or message.metadata.get("tool_results") is True  # told to the model as text
+        if not is_result or not isinstance(part, MediaPart):
             return None
         media = media_of(part)
         why = f"it {problem.sentence}" if problem.sentence.startswith("is ") else problem.sentence

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, cast, final
@@ -69,6 +69,7 @@ class HttpCall:
         body: In the format that the header `content-type` names; a `Body` is read while it is sent.
         classify: Turns an error response into an `AdapterError`.
         credential: The key; None to send none.
+        sign: Returns headers that are made from the whole request, such as a signature, just before each attempt.
         client: The user's HTTP client, or the `Route` of a shared one; None: its route is found when it is sent.
         method: The HTTP method.
     """
@@ -80,6 +81,7 @@ class HttpCall:
     body: bytes | Body = attrs.field(default=b"", repr=False)
     classify: Classify = attrs.field(repr=False)
     credential: Credential | None = None
+    sign: Callable[[HttpCall], Awaitable[Mapping[str, Secret]]] | None = attrs.field(default=None, repr=False)
     client: Any = attrs.field(default=None, repr=False)
     method: str = "POST"
 
@@ -133,9 +135,16 @@ class OpenCall:
             self._sent.append(key)
         return key
 
-    def _send(self, key: Secret | None) -> AbstractAsyncContextManager[HttpResponse]:
+    async def _signed(self) -> Mapping[str, HeaderValue]:
+        if self.call.sign is None:
+            return {}
+        headers = await self.call.sign(self.call)
+        self._sent += headers.values()
+        return headers
+
+    def _send(self, key: Secret | None, signed: Mapping[str, HeaderValue]) -> AbstractAsyncContextManager[HttpResponse]:
         call = self.call
-        headers: dict[str, HeaderValue] = dict(call.headers)
+        headers: dict[str, HeaderValue] = {**call.headers, **signed}
         if call.credential is not None and key is not None:
             headers |= call.credential.in_header(key)
         return open_response(call.method, call.url, headers=headers, content=call.body, client=call.client)
@@ -190,7 +199,7 @@ class open_call:  # noqa: N801  (a `with` block, not a thing)
     async def _send(self, key: Secret | None, *, may_be_refused: bool = False) -> AdapterError | None:
         """Send the request; returns the error of a key that was refused."""
         opened = self._opened
-        sent = opened._send(key)
+        sent = opened._send(key, await opened._signed())
         opened.response = await sent.__aenter__()
         refused = None
         try:

@@ -32,6 +32,7 @@ from allm.data.user_functions import call_user
 __all__ = [
     "BEARER",
     "MASK",
+    "AccessToken",
     "Credential",
     "KeyFunction",
     "KeyHeader",
@@ -154,6 +155,24 @@ BEARER = KeyHeader("authorization", "Bearer ")
 
 
 @final
+@frozen(eq=False)
+class AccessToken:
+    """An access token of a cloud, as `api_key=` of an adapter: fetched by a library that blocks, so in a thread.
+
+    Attributes:
+        fetch: Returns a new token. It may be called in two threads at once, if the first caller was cancelled.
+        header: Carries it, instead of the header that the vendor has for its own keys.
+    """
+
+    fetch: Callable[[], str] = attrs.field(repr=False)
+    header: KeyHeader = BEARER
+
+    async def __call__(self) -> str:
+        """Fetch a token; a caller that is cancelled leaves the thread behind."""
+        return await trio.to_thread.run_sync(self.fetch, abandon_on_cancel=True)
+
+
+@final
 @define(eq=False)
 class KeySource:
     """A function that returns the key, called once for all calls that need it at the same time.
@@ -169,6 +188,11 @@ class KeySource:
     _locks: WeakKeyDictionary[trio.lowlevel.TrioToken, trio.Lock] = attrs.field(
         factory=WeakKeyDictionary[trio.lowlevel.TrioToken, trio.Lock], init=False, repr=False
     )
+
+    @property
+    def header(self) -> KeyHeader | None:
+        """The header that carries the key, if the function has its own."""
+        return self._function.header if isinstance(self._function, AccessToken) else None
 
     async def key(self, rejected: Secret | None = None) -> Secret:
         """Return the key, calling the function if there is none or it was rejected.
@@ -222,7 +246,9 @@ class KeySource:
 
     async def _returned(self) -> Secret | type:
         """What the function returns, or of which type it is: the variables of a frame that raises hold no key."""
-        key: Any = await call_user(self._function)
+        function = self._function
+        # A program's own function belongs to its thread or loop, see `call_user`.
+        key: Any = await (function() if isinstance(function, AccessToken) else call_user(function))
         return Secret(key) if isinstance(key, str) else type(key)
 
 

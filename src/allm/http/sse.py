@@ -10,17 +10,17 @@ Data stays bytes: the JSON parser checks the UTF-8.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import methodcaller
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import attrs
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 
-__all__ = ["FEW_EVENTS", "MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent"]
+__all__ = ["FEW_EVENTS", "MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent", "Splitter"]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long response, a few
@@ -61,6 +61,35 @@ class Run(NamedTuple):
         """The event behind the first `count` ones, of which there is one, and what comes after it."""
         lines = self.lines.split(b"\n", count + 1)[count:]
         return ServerSentEvent(self.name, lines[0]), Run(self.name, b"".join(lines[1:]), self.size - count - 1)
+
+
+class Splitter(Protocol):
+    """Splits the bytes of a body into events, as `SSEDecoder` does."""
+
+    @property
+    def stray(self) -> Sequence[bytes]:
+        """Bytes between events."""
+        ...
+
+    def parts(self, chunk: bytes, /) -> tuple[bytes, bytes, bytes]:
+        """The end of an event, whole events that `run` and `runs` may take, and the beginning of another."""
+        ...
+
+    def run(self, chunk: bytes, /) -> Run | None:
+        """Whole events of one kind; None: they have to be fed."""
+        ...
+
+    def runs(self, chunk: bytes, /) -> Iterator[Run | bytes]:
+        """Whole events in their order, as runs and as bytes to be fed."""
+        ...
+
+    def feed(self, chunk: bytes, /) -> Iterator[ServerSentEvent]:
+        """The events that `chunk` completes. Raises `AdapterError`."""
+        ...
+
+    def close(self) -> Iterator[ServerSentEvent]:
+        """The events that the end of the body completes. Raises `AdapterError`."""
+        ...
 
 
 class _Head(NamedTuple):

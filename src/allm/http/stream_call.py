@@ -19,7 +19,7 @@ from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, drain, open_call
 from allm.http.errors import malformed
-from allm.http.sse import FEW_EVENTS, MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
+from allm.http.sse import FEW_EVENTS, MAX_EVENT_BYTES, Run, ServerSentEvent, Splitter, SSEDecoder
 
 __all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
@@ -86,13 +86,14 @@ class StreamCall(HttpCall):
 
     Attributes:
         new_decoder: Makes a fresh decoder for each attempt.
-        max_event_bytes: Largest server-sent event accepted, in bytes.
+        max_event_bytes, new_splitter: Largest event accepted, in bytes; makes what splits the body into such events.
         raw_chunks: Also emit each wire event as it arrived, as a `RawChunk`.
         answer_limits: How much the answer may hold.
     """
 
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
+    new_splitter: Callable[[int], Splitter] = attrs.field(default=SSEDecoder, repr=False)
     raw_chunks: bool = False
     answer_limits: AnswerLimits = DEFAULT_ANSWER_LIMITS
 
@@ -123,7 +124,7 @@ class _Reader:
     opened: OpenCall
     decoder: WireDecoder
     emit: Emit
-    sse: SSEDecoder = attrs.field(init=False)
+    sse: Splitter = attrs.field(init=False)  # what splits the body
     decode_run: Callable[[Run], tuple[int, list[AdapterEvent]]] | None = attrs.field(init=False)
     emit_now: EmitNow | None = attrs.field(init=False)
     decoded: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)  # and not emitted yet
@@ -137,7 +138,7 @@ class _Reader:
     error: BaseException | None = attrs.field(default=None, init=False)  # raised where nothing could be raised
 
     def __attrs_post_init__(self) -> None:
-        self.sse = SSEDecoder(self.call.max_event_bytes)
+        self.sse = self.call.new_splitter(self.call.max_event_bytes)
         # Not by isinstance, which takes a runtime-checkable protocol ten times as long.
         self.emit_now = cast("EmitNow", self.emit) if hasattr(self.emit, "now") and hasattr(self.emit, "room") else None
         self.decode_run = getattr(self.decoder, "decode_run", None)
@@ -351,10 +352,8 @@ class _Reader:
         except AdapterError as error:
             if error.reason != "malformed_response":
                 raise
-            raise AdapterError(
-                f"the stream ended in the middle of an event ({error.message})",
-                reason="stream_truncated",
-            ) from error
+            what = f"the stream ended in the middle of an event ({error.message})"
+            raise AdapterError(what, reason="stream_truncated") from error
 
 
 def _is_blank(data: bytes) -> bool:

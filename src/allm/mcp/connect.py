@@ -13,7 +13,6 @@ from allm.data.attrs_classes import define
 from allm.data.errors import EngineError
 from allm.data.tool import Tool
 from allm.data.user_functions import call_back
-from allm.http.trio_task import outside_trio
 from allm.mcp.elicitation import OnElicit
 from allm.mcp.sdk import load_sdk
 from allm.mcp.server_tools import ServerTools
@@ -59,7 +58,11 @@ class Connect:
         if self._toolset is not None:
             raise RuntimeError("this block was entered before; call allm.mcp.connect again")
         if not trio.lowlevel.in_trio_task():
-            raise outside_trio()
+            raise RuntimeError(
+                "allm.mcp.connect(...) is entered on Trio, and this is not a Trio task. In asyncio code: toolset = "
+                "await allm.aio.run(block.__aenter__), and in the end await allm.aio.run(block.__aexit__, None, None, "
+                "None). In a script: the same with allm.blocking.run. The page docs/mcp.md has an example"
+            )
 
         async def load() -> list[Tool]:
             return await call_back(self._load)

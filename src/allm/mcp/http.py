@@ -234,6 +234,8 @@ class _Session:
             if request is not None:
                 await self._fail(request, f"its answer is not a message of the protocol: {str(error).splitlines()[0]}")
             return request is not None
+        if isinstance(message, types.JSONRPCError):  # which the model and the log get
+            message.error.message = self.endpoint.redacted(message.error.message)
         is_answer = isinstance(message, (types.JSONRPCResponse, types.JSONRPCError)) and request is not None
         if is_answer:
             message.id = request
@@ -245,7 +247,8 @@ class _Session:
         body = await response.read(_EXCERPT, cut=True)
         error = _own_error(body)
         if error is not None and not lost:
-            await self._fail(request, str(error["message"]), code=error["code"], data=error.get("data"))
+            what = self.endpoint.redacted(str(error["message"]))
+            await self._fail(request, what, code=error["code"], data=error.get("data"))
             return
         text = body.decode("utf-8", "replace").strip()
         what = f"HTTP {response.status}{f': {self.endpoint.redacted(text)}' if text else ''}"

@@ -9,7 +9,9 @@ from allm.runtime.registry import AdapterFactory as AdapterFactory, register as 
 
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
+    from allm.providers.anthropic.adapter import ClaudeHost as ClaudeHost
     from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
+    from allm.providers.bedrock import Bedrock as Bedrock
     from allm.providers.fake import Fake as Fake
     from allm.providers.fake.audio import FakeSpeech as FakeSpeech, FakeTranscription as FakeTranscription
     from allm.providers.fake.embeddings import FakeEmbeddings as FakeEmbeddings
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AdapterFactory",
     "Anthropic",
+    "Bedrock",
+    "ClaudeHost",
     "Endpoint",
     "Fake",
     "FakeEmbeddings",
@@ -60,6 +64,8 @@ __all__ = [
 
 _MODULES = {
     "Anthropic": "anthropic",
+    "Bedrock": "bedrock",
+    "ClaudeHost": "anthropic.adapter",
     "Endpoint": "openai.presets",
     "Fake": "fake",
     "FakeEmbeddings": "fake.embeddings",

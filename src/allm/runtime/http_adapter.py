@@ -371,7 +371,10 @@ class HttpAdapter(Adapter):
         if own is not None:  # sent as a credential, so that errors mask it like any other key
             prefix, space, key = (own.reveal() if isinstance(own, Secret) else own).rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
-        return None if source is None else Credential(vendor.key_header, source)
+        if source is None:
+            return None
+        header = source.header if isinstance(source, KeySource) else None
+        return Credential(header or vendor.key_header, source)
 
 
 def _sendable(name: str, value: str) -> str:

@@ -42,6 +42,7 @@ PROVIDERS: dict[str, str] = {
     "openai": "allm.providers.openai:OpenAI",
     "anthropic": "allm.providers.anthropic:Anthropic",
     "gemini": "allm.providers.gemini:Gemini",
+    "bedrock": "allm.providers.bedrock:Bedrock",
     "fake": "allm.providers.fake:Fake",
     "local": "allm.providers.local:Local",
 }

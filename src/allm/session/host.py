@@ -30,7 +30,7 @@ from allm.data.session import Session, SessionConflict
 from allm.data.user_functions import call_user
 from allm.execution.background import Background, background
 from allm.execution.options import CallOptions
-from allm.execution.stream.block import StreamBlock
+from allm.execution.stream.block import Block, StreamBlock
 from allm.http.trio_task import outside_trio
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
@@ -48,7 +48,11 @@ P = ParamSpec("P")
 
 logger: logging.Logger = logging.getLogger("allm")
 
-_EXAMPLE = """\
+_HOST = """\
+async with allm.session.host(store) as host:
+    await host.reply(...)"""
+
+_ATTACH = """\
 async with host.attach(...) as events:
     async for event in events: ..."""
 
@@ -190,7 +194,7 @@ class SessionHost:
             SessionError: `not_found`: neither runs such a turn, nor are events of it kept: what it has left is in the
                 store. `invalid_input`: the turn has had fewer events.
         """
-        return StreamBlock(lambda: self._attach(session_id, after, turn), _EXAMPLE)
+        return StreamBlock(lambda: self._attach(session_id, after, turn), _ATTACH)
 
     def running(self, session_id: str) -> str | None:
         """The id of the turn of this session that runs here; None if none does."""
@@ -308,14 +312,13 @@ async def _checkpoint() -> None:
     await trio.lowlevel.checkpoint()
 
 
-@asynccontextmanager
-async def host(
+def host(
     store: SessionStore,
     *,
     lease: float = LEASE,
     keep: float = KEEP,
     on_unsaved: Callable[[SessionError], object] | None = None,
-) -> AsyncGenerator[SessionHost]:
+) -> AbstractAsyncContextManager[SessionHost]:
     """Open a host of turns that outlive their readers: a reload of a page loses nothing, and two tabs see the same.
 
         async with allm.session.open_store("sqlite:///chat.db") as store, allm.session.host(store) as host:
@@ -337,8 +340,13 @@ async def host(
     Raises:
         SessionError: `invalid_input`: it is no store.
     """
-    if not trio.lowlevel.in_trio_task():
-        raise outside_trio()
+    return Block(lambda: _open(store, lease, keep, on_unsaved), _HOST)
+
+
+@asynccontextmanager
+async def _open(
+    store: SessionStore, lease: float, keep: float, on_unsaved: Callable[[SessionError], object] | None
+) -> AsyncGenerator[SessionHost]:
     if not isinstance(store, SessionStore):
         raise SessionError(
             f"host takes a store of sessions, got {type(store).__name__}: host(open_store(url))", reason="invalid_input"

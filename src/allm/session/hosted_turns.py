@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 import trio
@@ -16,6 +18,8 @@ from allm.execution.stream.event_log import EventLog
 from allm.session.turn import SessionStream
 
 __all__ = ["KEEP", "HostedTurn", "HostedTurns"]
+
+T = TypeVar("T")
 
 KEEP = 60.0
 """Seconds for which the events of a turn that has ended can be read: longer than a browser takes to come back."""
@@ -73,18 +77,12 @@ class HostedTurn:
 
     def outcome(self) -> tuple[Session, ChatResult]:
         """The session and the result so far; from any thread."""
+        return self._outcome() if self.done.is_set() else in_run(self._token, self._outcome)
+
+    def _outcome(self) -> tuple[Session, ChatResult]:
         assert self.stream is not None  # noqa: S101  (nobody attaches before)
-        if not self.done.is_set() and not self._is_here():
-            return trio.from_thread.run_sync(self.outcome, trio_token=self._token)
         session, result = self.stream.outcome()
         return self.saved or session, result
-
-    def _is_here(self) -> bool:
-        """Whether this is the thread that the turn runs in."""
-        try:
-            return trio.lowlevel.current_trio_token() is self._token
-        except RuntimeError:
-            return False
 
 
 @define(eq=False)
@@ -105,6 +103,8 @@ class HostedTurns:
     _bytes: int = attrs.field(default=0, init=False)
     # For the next one, by session.
     _waiting: dict[str, trio.lowlevel.ParkingLot] = attrs.field(factory=dict[str, trio.lowlevel.ParkingLot], init=False)
+
+    _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
 
     async def new(self, session_id: str) -> HostedTurn:
         """A turn that may begin.
@@ -156,7 +156,10 @@ class HostedTurns:
             waiting.unpark_all()
 
     def newest(self, session_id: str) -> HostedTurn | None:
-        """The turn that runs, or that ended last and is kept."""
+        """The turn that runs, or that ended last and is kept; from any thread."""
+        return in_run(self._token, lambda: self._newest(session_id))
+
+    def _newest(self, session_id: str) -> HostedTurn | None:
         self._forget()
         running = self.running.get(session_id)
         return running if running is not None and running.stream is not None else self._ended.get(session_id)
@@ -208,3 +211,12 @@ def _size_of(part: Part) -> int:
     """Of its text or of the file in it, which is what makes a part large."""
     held = media_of(part).source[1] if isinstance(part, MediaPart) else getattr(part, "text", None)
     return len(held) if isinstance(held, (str, bytes)) else 0
+
+
+def in_run(token: trio.lowlevel.TrioToken, function: Callable[[], T]) -> T:
+    """Call a function in the thread of a Trio run, from any thread."""
+    try:
+        is_here = trio.lowlevel.current_trio_token() is token
+    except RuntimeError:
+        is_here = False
+    return function() if is_here else trio.from_thread.run_sync(function, trio_token=token)

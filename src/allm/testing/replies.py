@@ -174,11 +174,12 @@ class Reply:
         """An HTTP error in the vendor's own envelope, with its retry hints.
 
         Args:
-            provider: `"openai"`, `"openai_responses"`, `"anthropic"` or `"gemini"`.
+            provider: `"openai"`, `"openai_responses"`, `"anthropic"`, `"gemini"` or `"bedrock"`.
             status: HTTP status, 400 or above.
             message: Default: the vendor's usual message for the status.
             code: OpenAI `error.code`; Gemini `details[].reason`. Anthropic has none.
-            type: OpenAI and Anthropic `error.type`; Gemini `error.status`.
+            type: OpenAI and Anthropic `error.type`; Gemini `error.status`;
+                Bedrock the name of the exception.
             retry_after: Seconds, as `retry-after` (OpenAI: and `retry-after-ms`; Gemini: `RetryInfo` in the body).
             headers: Added to the vendor's.
             **options: See `ReplyOptions`.
@@ -232,7 +233,7 @@ class Reply:
         connection, `timeout` stalls, `stream_truncated` ends the body early.
 
         Args:
-            provider: `"openai"` (Chat Completions), `"openai_responses"`, `"anthropic"` or `"gemini"`.
+            provider: `"openai"` (Chat Completions), `"openai_responses"`, `"anthropic"`, `"gemini"` or `"bedrock"`.
             items: See `allm.data.script`.
             model: The model in the response.
             id: The id of the response.

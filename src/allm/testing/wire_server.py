@@ -103,7 +103,7 @@ class WireServer:
         return f"http://127.0.0.1:{self._port}"
 
     def url(self, provider: Provider) -> str:
-        """The base URL in the vendor's form: OpenAI's ends in `/v1`, Anthropic's and Gemini's have no path."""
+        """The base URL in the vendor's form: OpenAI's ends in `/v1`, the others have no path."""
         return self.base_url + ("/v1" if provider.startswith("openai") else "")
 
     def add(self, *replies: ReplySource, path: str | None = None) -> None:

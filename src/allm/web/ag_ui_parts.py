@@ -9,7 +9,6 @@ import attrs
 
 from allm.data.attrs_classes import define
 from allm.data.citation import Citation
-from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     CitationAdded,
     ImageCompleted,
@@ -22,6 +21,7 @@ from allm.data.events import (
     ToolCallStarted,
 )
 from allm.data.json.text import dumps
+from allm.web.completed import reasoning_part, text_part, tool_call
 from allm.web.opaque import opaque_of
 from allm.web.shown import media_url
 
@@ -73,10 +73,7 @@ class AgUiParts:
         if event.text.startswith(seen):
             self._texts[event.id].append(event.text[len(seen) :])
             yield from self._more_text(event.text[len(seen) :])
-        cited = self._cited.pop(event.id, ())
-        part = TextPart(
-            event.text, refusal=event.refusal, citations=cited, metadata=event.metadata, made_at=event.made_at
-        )
+        part = text_part(event, self._cited.pop(event.id, ()))
         self._text_opaque = opaque_of(part)
 
     def _citation(self, event: CitationAdded) -> Iterator[Chunk]:
@@ -100,16 +97,7 @@ class AgUiParts:
             yield {"type": "REASONING_MESSAGE_START", "messageId": message_id, "role": "reasoning", **answer}
 
     def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
-        part = ReasoningPart(
-            event.text,
-            provider=event.provider,
-            id=event.item_id,
-            signature=event.signature,
-            encrypted_content=event.encrypted_content,
-            metadata=event.metadata,
-            made_at=event.made_at,
-        )
-        opaque = opaque_of(part)
+        opaque = opaque_of(reasoning_part(event))
         if event.id not in self._reasonings and not (event.text or opaque):
             return
         yield from self._begin_reasoning(event.id)
@@ -179,10 +167,7 @@ class AgUiParts:
         seen = "".join(self._calls[event.id])
         if raw.startswith(seen):
             yield from self._call_delta(ToolCallDelta(event.id, raw[len(seen) :]))
-        call = ToolCall(
-            event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
-        )
-        if opaque := opaque_of(call):
+        if opaque := opaque_of(tool_call(event)):
             yield _encrypted("tool-call", self.shown_ids[event.id], opaque)
         del self._calls[event.id]
         yield {"type": "TOOL_CALL_END", "toolCallId": self.shown_ids[event.id]}

@@ -131,14 +131,18 @@ class PlainText(Format):
         return str(chunk).encode("utf-8", "replace")
 
 
+_OF_TOOLS = ("result", "payload")
+
+
 def _document(event: Any) -> str:
-    """An event as `to_json` writes it; the result of a tool that JSON cannot hold is described."""
+    """An event as `to_json` writes it; what a tool made of its own that JSON cannot hold is described."""
     try:
         return to_json(event)
     except ValidationError:
-        if not hasattr(event, "result"):
+        described = {name: json_data(getattr(event, name)) for name in _OF_TOOLS if hasattr(event, name)}
+        if not described:
             raise
-        return to_json(attrs.evolve(event, result=json_data(event.result)))
+        return to_json(attrs.evolve(event, **described))
 
 
 def _started(event: MessageStarted) -> dict[str, Any]:

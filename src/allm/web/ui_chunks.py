@@ -21,7 +21,7 @@ import attrs
 
 from allm.data.attrs_classes import define
 from allm.data.citation import Citation
-from allm.data.content import ReasoningPart, TextPart, ToolCall
+from allm.data.content import ToolCall
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
@@ -47,6 +47,7 @@ from allm.data.events import (
 )
 from allm.data.message import Message
 from allm.data.results import PendingQuestion, UserAsked
+from allm.web.completed import reasoning_part, text_part, tool_call
 from allm.web.frames import Format
 from allm.web.opaque import opaque_of
 from allm.web.shown import (
@@ -224,10 +225,7 @@ class UiChunks(Format):
         yield {"type": f"{kind}-delta", "id": self._part(event.id), "delta": event.delta}
 
     def _text(self, event: TextCompleted) -> Iterator[Chunk]:
-        cited = self._cited.pop(event.id, ())
-        part = TextPart(
-            event.text, refusal=event.refusal, citations=cited, metadata=event.metadata, made_at=event.made_at
-        )
+        part = text_part(event, self._cited.pop(event.id, ()))
         yield from self._part_completed("text", event.id, event.text, opaque_of(part))
 
     def _citation(self, event: CitationAdded) -> Iterator[Chunk]:
@@ -241,16 +239,7 @@ class UiChunks(Format):
             yield {"type": "source-url", "sourceId": str(len(self._sources)), "url": citation.url, **titled}
 
     def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
-        part = ReasoningPart(
-            event.text,
-            provider=event.provider,
-            id=event.item_id,
-            signature=event.signature,
-            encrypted_content=event.encrypted_content,
-            metadata=event.metadata,
-            made_at=event.made_at,
-        )
-        yield from self._part_completed("reasoning", event.id, event.text, opaque_of(part))
+        yield from self._part_completed("reasoning", event.id, event.text, opaque_of(reasoning_part(event)))
 
     def _part_completed(self, kind: str, block: str, text: str, opaque: Mapping[str, Any]) -> Iterator[Chunk]:
         pieces = self._open.get((kind, block))
@@ -297,10 +286,7 @@ class UiChunks(Format):
 
     def _call_completed(self, event: ToolCallCompleted) -> Iterator[Chunk]:
         yield from self._begin_step()
-        call = ToolCall(
-            event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
-        )
-        yield from self._input(call)
+        yield from self._input(tool_call(event))
 
     def _input(self, call: ToolCall) -> Iterator[Chunk]:
         self._calls[call.id] = _Call(call.name, "ready")

@@ -73,7 +73,7 @@ def _of_results(parts: list[Part], reminder: str) -> Message:
         parts = [*parts, TextPart(f"{_APART}{reminder}")]
     if all(isinstance(part, TextPart) for part in parts):
         return Message("user", "".join(part.text for part in parts if isinstance(part, TextPart)))
-    return Message("user", tuple(_joined(parts)))
+    return Message("user", tuple(_joined(parts)), metadata={"tool_results": True})  # for `refused_files`
 
 
 def _joined(parts: Iterable[Part]) -> Iterator[Part]:

@@ -46,6 +46,7 @@ from allm.runtime import telemetry
 from allm.runtime.call_options import ExecutionOptions
 
 __all__ = [
+    "Block",
     "Produce",
     "StreamBlock",
     "background_task",
@@ -67,9 +68,8 @@ Produce = Callable[[StreamContext], Awaitable[None]]
 """The first stage: sends bursts until it is done. An exception is raised to the consumer, after the events."""
 
 
-@final
-class StreamBlock(Generic[StreamT]):
-    """The return value of a `stream_...` function: enter it once, with `async with`, to get the stream."""
+class Block(Generic[StreamT]):
+    """A context manager to enter once, with `async with`; whoever forgets that is told."""
 
     __slots__ = ("_alone", "_example", "_manager", "_opening")
 
@@ -79,11 +79,10 @@ class StreamBlock(Generic[StreamT]):
         example: str,
         alone: Callable[[], Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
-        """Wrap the context manager of a stream.
+        """Wrap a context manager.
 
         Args:
-            opening: Makes the context manager that owns everything that runs for the stream, and ends it when the block
-                is left.
+            opening: Makes the context manager that owns everything that runs in the block, and ends it with the block.
             example: Lines of code that show correct use, for the error messages.
             alone: Runs the stream to its end without entering the block, for `until_done`.
         """
@@ -102,7 +101,7 @@ class StreamBlock(Generic[StreamT]):
         opening = self._opening
         if opening is None:
             raise StreamError(
-                f"this stream was entered before, and a call runs once; open another:\n{indent(self._example, '    ')}",
+                f"this block was entered before, and runs once; open another:\n{indent(self._example, '    ')}",
                 reason="closed",
             )
         if not trio.lowlevel.in_trio_task():
@@ -127,17 +126,30 @@ class StreamBlock(Generic[StreamT]):
             raise self._not_entered("a plain `for` cannot read a stream")
 
         def __await__(self) -> NoReturn:
-            raise self._not_entered("`await` does not open a stream")
+            raise self._not_entered("`await` does not open a block")
 
         def __enter__(self) -> NoReturn:
-            raise self._not_entered("a plain `with` does not open a stream")
+            raise self._not_entered("a plain `with` does not open a block")
 
         def __exit__(self, *_: object) -> None:
             """Never called; `with` looks it up before it calls `__enter__`."""
 
+        def __getattr__(self, name: str) -> NoReturn:
+            problem = f"the block has no attribute {name!r}"
+            raise AttributeError(f"{problem}: {self._right()}" if name[:1] != "_" else problem)
+
         def _not_entered(self, mistake: str) -> StreamError:
-            right = f"open it with `async with`, which closes it for sure:\n{indent(self._example, '    ')}"
-            return StreamError(f"{mistake}: {right}", reason="not_entered")
+            return StreamError(f"{mistake}: {self._right()}", reason="not_entered")
+
+        def _right(self) -> str:
+            return f"open it with `async with`, which closes it for sure:\n{indent(self._example, '    ')}"
+
+
+@final
+class StreamBlock(Block[StreamT]):
+    """The return value of a `stream_...` function: enter it once, with `async with`, to get the stream."""
+
+    __slots__ = ()
 
 
 # --- the pipeline of a stream ----------------------------------------------------------------------------------------

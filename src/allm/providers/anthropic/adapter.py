@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
-from typing import Literal, final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal, Protocol, final
 
 import attrs
 
@@ -15,16 +15,20 @@ from allm.adapters import (
     Emit,
     HttpAdapter,
     KeyHeader,
+    Origin,
     OutputMode,
     Problem,
     StreamAdapter,
     StreamCall,
     Vendor,
+    VertexPlace,
+    WireDecoder,
     explains_settings,
     join_url,
     parts_of,
     stream_events,
 )
+from allm.data.errors import AdapterError
 from allm.data.request import Request
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode, sampling_problems
@@ -32,7 +36,7 @@ from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import StructuredOutput, output_modes
 
-__all__ = ["Anthropic"]
+__all__ = ["Anthropic", "ClaudeHost"]
 
 ANTHROPIC = Vendor(
     name=PROVIDER,
@@ -46,6 +50,32 @@ _BY_AUTH = {
     "x-api-key": ANTHROPIC,
     "bearer": attrs.evolve(ANTHROPIC, key_env=("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"), key_header=BEARER),
 }
+_VERTEX = attrs.evolve(ANTHROPIC, base_url=None, base_url_env=None, key_env=(), key_header=BEARER)
+_VERTEX_VERSION = "vertex-2023-10-16"
+_BEDROCK_VERSION = "bedrock-2023-05-31"
+
+
+class ClaudeHost(Protocol):
+    """A service that passes Anthropic's format on to Claude, as `Bedrock` does."""
+
+    def find_base_url(self, options: AdapterOptions, /) -> str:
+        """Its address."""
+        ...
+
+    def invoke(
+        self,
+        model: str | None,
+        body: Mapping[str, Any],
+        options: AdapterOptions,
+        new_decoder: Callable[[], WireDecoder],
+        /,
+    ) -> StreamCall:
+        """The call that has this body and an answer in Anthropic's format."""
+        ...
+
+    def stream_error(self, report: Any, /) -> AdapterError:
+        """The error of its own inside an answer."""
+        ...
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -74,6 +104,10 @@ class Anthropic(HttpAdapter, StreamAdapter):
             in an assistant's message and no citations in a user's.
         auth: The header that carries the key: `x-api-key`, or `authorization: Bearer`, which the vendor's newer SDKs
             and most gateways use.
+        project, location: On Google's Vertex AI: the project, with `api_key=allm.keys.google()`, and the location, else
+            `global`. Models have names as `claude-sonnet-4-5@20250929`.
+        via: Another service that Claude is reached through, with its own address and key, such as
+            `Bedrock(region="us-east-1")`: then `api_key`, `base_url`, `headers` and `http_client` are those of that.
         headers: Sent with every request.
         http_client: Your own client, never closed here; wins over the engine's.
         betas: Sent as anthropic-beta, for fields in `options` that need them.
@@ -100,6 +134,9 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
     api_version: str = "2023-06-01"
     auth: Literal["x-api-key", "bearer"] = attrs.field(default="x-api-key", validator=attrs.validators.in_(_BY_AUTH))
+    project: str | None = None
+    location: str = "global"
+    via: ClaudeHost | None = None
     betas: tuple[str, ...] = attrs.field(default=(), converter=_names)
     prompt_cache: bool | Literal["5m", "1h"] = attrs.field(
         default=False, validator=attrs.validators.in_((False, True, "5m", "1h"))
@@ -112,10 +149,24 @@ class Anthropic(HttpAdapter, StreamAdapter):
     @functools.cached_property
     def vendor(self) -> Vendor:  # pyright: ignore[reportIncompatibleMethodOverride]  # a property that is asked once
         """Anthropic, with the headers of this adapter."""
-        headers = {"anthropic-version": self.api_version}
+        headers = {"anthropic-version": self.api_version} if self.project is None else {}
         if self.betas:
             headers["anthropic-beta"] = ",".join(self.betas)
-        return attrs.evolve(_BY_AUTH[self.auth], headers=headers)
+        return attrs.evolve(_BY_AUTH[self.auth] if self.project is None else _VERTEX, headers=headers)
+
+    @functools.cached_property
+    def _place(self) -> VertexPlace | None:
+        return None if self.project is None else VertexPlace(self.project, self.location)
+
+    def find_base_url(self, options: AdapterOptions) -> str:
+        """As every adapter does; on Vertex AI it is the location's.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        if self._place is None or not (self.base_url is None and options.base_url is None):
+            return super().find_base_url(options)
+        return self._place.base_url
 
     def output_modes(self, request: Request, options: AdapterOptions) -> Sequence[OutputMode]:
         """By the setting `structured_output` and the model's name."""
@@ -145,25 +196,41 @@ class Anthropic(HttpAdapter, StreamAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: Messages, images, a tool choice, format or option that cannot be sent; all at once.
         """
-        base_url = self.find_base_url(options)
+        base_url = (self if self.via is None else self.via).find_base_url(options)
         origin = self.origin(base_url)
         settings = Settings(
             api_version=self.api_version,
             prompt_cache=self.prompt_cache,
             origin=origin,
         )
-        body, adapter = encode(request, options, settings), self
+        body, url, adapter = encode(request, options, settings), None, self
         if any(tool.hosted for tool in request.tools):
             from allm.providers.anthropic.hosted_tools import betas_of
 
             adapter = attrs.evolve(self, betas=dict.fromkeys((*self.betas, *betas_of(body))))
+        if self.via is not None:
+            return self._invoke(self.via, body, origin, options)
+        if self._place is not None:  # the model is in the URL, and the version in the body
+            del body["model"]
+            body.setdefault("anthropic_version", _VERTEX_VERSION)
+            model = self._place.model("anthropic", request.model or "")
+            url = join_url(base_url, f"/v1/{model}:streamRawPredict")
         return adapter.stream_call(
-            _address(base_url),
+            _address(base_url) if url is None else url,
             body,
             options,
             functools.partial(MessagesDecoder, self.provider, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
+
+    def _invoke(self, via: ClaudeHost, body: dict[str, Any], origin: Origin, options: AdapterOptions) -> StreamCall:
+        model = body.pop("model")
+        del body["stream"]
+        body.setdefault("anthropic_version", _BEDROCK_VERSION)
+        if self.betas:
+            body.setdefault("anthropic_beta", list(self.betas))
+        decoder = functools.partial(MessagesDecoder, self.provider, origin=origin, host_error=via.stream_error)
+        return via.invoke(model, body, options, decoder)
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

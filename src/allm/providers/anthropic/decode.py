@@ -95,6 +95,9 @@ class MessagesDecoder(StreamDecoder):
     end_marker: ClassVar[str] = "its end marker message_stop"
 
     provider: str = PROVIDER
+    host_error: Callable[[Any], AdapterError] | None = attrs.field(
+        default=None, kw_only=True
+    )  # that of another service
     _usage: _UsageReports = attrs.field(factory=_UsageReports, init=False)
     _open: dict[int | None, Block] = attrs.field(factory=dict[int | None, Block], init=False)
     _count: int = attrs.field(default=0, init=False)
@@ -150,7 +153,8 @@ class MessagesDecoder(StreamDecoder):
 
     def error_of(self, report: Any) -> AdapterError:
         """An `error` event."""
-        return stream_error(self.provider, report)
+        is_own = self.host_error is None or as_object(report).get("type") == "error"
+        return stream_error(self.provider, report) if is_own or self.host_error is None else self.host_error(report)
 
     # --- events of the stream ---
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import attrs
 
 from allm.adapters import (
+    BEARER,
     MAX_EVENT_BYTES,
     AdapterOptions,
     Emit,
@@ -20,6 +21,7 @@ from allm.adapters import (
     StreamAdapter,
     StreamCall,
     Vendor,
+    VertexPlace,
     explains_settings,
     join_url,
     parts_of,
@@ -43,6 +45,9 @@ GEMINI = Vendor(
     key_header=KeyHeader("x-goog-api-key"),
     classify=functools.partial(classify, "gemini"),
 )
+VERTEX = attrs.evolve(GEMINI, base_url=None, base_url_env=None, key_env=(), key_header=BEARER)
+"""Takes no key of the Gemini API; what it signs goes back to it alone."""
+
 # First segments of a model name that is a whole resource name already; the last two are Vertex AI's.
 COLLECTIONS = frozenset({"models", "tunedModels", "publishers", "projects"})
 
@@ -73,17 +78,34 @@ class Connection(HttpAdapter):
             x-goog-api-key, never in the URL.
         base_url: Without the version segment, as the vendor's SDK takes it; else GOOGLE_GEMINI_BASE_URL, else Google
             itself. A query is kept.
-        api_version: The version segment of the URL.
+        api_version: The version segment of the URL; None: v1beta, on Vertex AI v1.
+        project, location: On Vertex AI: the project, with `api_key=allm.keys.google()`; the location, else `global`.
         headers: Sent with every request.
         http_client: Your own client, never closed here; wins over the engine's.
     """
 
-    api_version: str = "v1beta"
+    api_version: str | None = None
+    project: str | None = None
+    location: str = "global"
 
     @property
     def vendor(self) -> Vendor:
-        """Google's Gemini API."""
-        return GEMINI
+        """Google's Gemini API, or Vertex AI."""
+        return GEMINI if self.project is None else VERTEX
+
+    @functools.cached_property
+    def _place(self) -> VertexPlace | None:
+        return None if self.project is None else VertexPlace(self.project, self.location)
+
+    def find_base_url(self, options: AdapterOptions) -> str:
+        """As every adapter does; on Vertex AI it is the location's.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        if self._place is None or not (self.base_url is None and options.base_url is None):
+            return super().find_base_url(options)
+        return self._place.base_url
 
     def post(self, model: str, method: str, body: Mapping[str, Any], options: AdapterOptions) -> HttpCall:
         """A call that answers in one piece, such as `method="generateContent"`.
@@ -101,8 +123,10 @@ class Connection(HttpAdapter):
             EngineError: `invalid_base_url`.
             ValidationError: A model name that cannot be part of a URL.
         """
-        base_url, version = self.find_base_url(options), self.api_version.strip("/")
-        path = f"/{resource_name(model)}:{method}"
+        base_url, place = self.find_base_url(options), self._place
+        version = ("v1beta" if place is None else "v1") if self.api_version is None else self.api_version.strip("/")
+        is_name = place is None or model.partition("/")[0] in COLLECTIONS
+        path = f"/{resource_name(model) if is_name or place is None else place.model('google', model)}:{method}"
         # Google's own examples of URLs have the version in them, so a base URL that ends with it is understood as well.
         if version and not parts_of(base_url).path.rstrip("/").endswith(f"/{version}"):
             path = f"/{version}{path}"
@@ -121,7 +145,8 @@ class Gemini(Connection, StreamAdapter):
             x-goog-api-key, never in the URL.
         base_url: Without the version segment, as the vendor's SDK takes it; else GOOGLE_GEMINI_BASE_URL, else Google
             itself. A query is kept.
-        api_version: The version segment of the URL.
+        api_version: The version segment of the URL; None: v1beta, on Vertex AI v1.
+        project, location: On Vertex AI: the project, with `api_key=allm.keys.google()`; the location, else `global`.
         headers: Sent with every request.
         http_client: Your own client, never closed here; wins over the engine's.
         max_event_bytes: Largest server-sent event accepted, in bytes.

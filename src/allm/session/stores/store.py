@@ -11,7 +11,7 @@ import logging
 import math
 import secrets
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Self, final
 
@@ -22,7 +22,7 @@ from allm.data.attrs_classes import define
 from allm.data.errors import SessionError
 from allm.data.problems import refuse
 from allm.data.session import Session, SessionConflict, is_session_id, session_problems
-from allm.execution.stream.block import background_task
+from allm.execution.stream.block import Block, background_task
 from allm.http.trio_task import outside_trio
 from allm.runtime.log_fields import log_fields
 from allm.session.stores.backend import Record, StoreBackend, conflict, lease_lost
@@ -78,6 +78,11 @@ class _Kept:
     def clear(self) -> None:
         """Keep nothing."""
         self._sessions, self._size = {}, 0
+
+
+_EXAMPLE = """\
+async with store.turn(...) as turn:
+    await turn.reply(...)"""
 
 
 @final
@@ -215,10 +220,9 @@ class SessionStore:
             return False
         raise await self._conflict(session_id, version)
 
-    @asynccontextmanager
-    async def turn(
+    def turn(
         self, session_id: str, *, version: int | None = None, lease: float = LEASE
-    ) -> AsyncGenerator[SessionLease, None]:
+    ) -> AbstractAsyncContextManager[SessionLease]:
         """Lease a session to this worker: load it, run turns, and save each when it ends. One worker at a time.
 
             async with store.turn("trip-1") as turn:
@@ -240,8 +244,10 @@ class SessionStore:
             SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block if this worker was
                 considered dead and another has taken the session.
         """
-        if not trio.lowlevel.in_trio_task():
-            raise outside_trio()
+        return Block(lambda: self._turn(session_id, version, lease), _EXAMPLE)
+
+    @asynccontextmanager
+    async def _turn(self, session_id: str, version: int | None, lease: float) -> AsyncGenerator[SessionLease]:
         _check_id(session_id)
         if version is not None:
             _check_version(version)

@@ -154,6 +154,10 @@ class Encoder(abc.ABC):
         self._numbers["hosted"] += 1
         return len(self.blocks) - 1
 
+    def malformed(self) -> None:
+        """Write an event whose data is not JSON."""
+        self.write('data: {"this is not\n\n')
+
     def write(self, data: str | bytes) -> None:
         """Append bytes to the body."""
         self._body += data.encode() if isinstance(data, str) else data

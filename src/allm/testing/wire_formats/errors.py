@@ -18,7 +18,7 @@ from allm.data.errors import AllmError
 
 __all__ = ["EncodedError", "Provider", "VendorError", "by_status", "encode_error", "vendor_error"]
 
-Provider = Literal["openai", "openai_responses", "anthropic", "gemini"]
+Provider = Literal["openai", "openai_responses", "anthropic", "gemini", "bedrock"]
 
 RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 REQUEST_ID = "req_scripted0000000000000000"
@@ -94,11 +94,30 @@ GEMINI = {
         503, "UNAVAILABLE", None, "The model is overloaded. Please try again later.", worded=True
     ),
 }
+BEDROCK = {
+    "rate_limited": VendorError(429, "ThrottlingException", None, "Too many requests, please wait."),
+    "invalid_request": VendorError(400, "ValidationException", None, "The provided request is not valid."),
+    "context_length_exceeded": VendorError(
+        400,
+        "ValidationException",
+        None,
+        "Input Tokens Exceeded: Number of input tokens exceeds maximum length.",
+        worded=True,
+    ),
+    "authentication_failed": VendorError(
+        403, "UnrecognizedClientException", None, "The security token included in the request is invalid."
+    ),
+    "quota_exhausted": VendorError(400, "ServiceQuotaExceededException", None, "You have reached a quota."),
+    "not_found": VendorError(404, "ResourceNotFoundException", None, "The model was not found."),
+    "provider_unavailable": VendorError(500, "InternalServerException", None, "An internal server error occurred."),
+    "overloaded": VendorError(503, "ServiceUnavailableException", None, "The service is currently not available."),
+}
 VENDORS: Mapping[Provider, Mapping[str, VendorError]] = {
     "openai": OPENAI,
     "openai_responses": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
+    "bedrock": BEDROCK,
 }
 
 
@@ -141,6 +160,9 @@ def encode_error(provider: Provider, error: VendorError, *, retry_after: float |
     if provider == "gemini":
         return EncodedError(gemini_envelope(error, retry_after), {"content-type": "application/json; charset=UTF-8"})
     headers = {} if retry_after is None else {"retry-after": str(math.ceil(retry_after))}
+    if provider == "bedrock":
+        named = {"x-amzn-errortype": f"{error.type}:http://internal.amazon.com/coral/", "x-amzn-requestid": REQUEST_ID}
+        return EncodedError({"message": error.message}, {**headers, **named})
     if provider == "anthropic":
         retryable = error.status in RETRYABLE or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         headers |= {"request-id": REQUEST_ID, "x-should-retry": "true" if retryable else "false"}

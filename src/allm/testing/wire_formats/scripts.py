@@ -21,6 +21,7 @@ from allm.data.script import (
     UsageItem,
 )
 from allm.testing.wire_formats.anthropic import Anthropic
+from allm.testing.wire_formats.bedrock import Bedrock
 from allm.testing.wire_formats.encoder import Encoder
 from allm.testing.wire_formats.errors import Provider, encode_error, vendor_error
 from allm.testing.wire_formats.gemini import Gemini
@@ -34,6 +35,7 @@ ENCODERS: Mapping[Provider, type[Encoder]] = {
     "openai_responses": OpenAIResponses,
     "anthropic": Anthropic,
     "gemini": Gemini,
+    "bedrock": Bedrock,
 }
 ITEMS = get_args(ScriptItem)
 TRANSPORT_FAILURES = frozenset({"network_error", "timeout", "stream_truncated"})
@@ -110,7 +112,7 @@ def _stream(
     elif error.reason in TRANSPORT_FAILURES:
         failure = error.reason
     elif error.reason == "malformed_response":
-        encoder.write('data: {"this is not\n\n')
+        encoder.malformed()
     else:
         encoder.fail(vendor_error(provider, error))
     return EncodedScript(headers=cls.headers, body=encoder.body, pauses=encoder.pauses, failure=failure)

@@ -1,0 +1,5 @@
+"""Models on Amazon Bedrock, over its Converse API."""
+
+from allm.providers.bedrock.adapter import Bedrock as Bedrock
+
+__all__ = ["Bedrock"]

@@ -1,0 +1,123 @@
+"""Amazon Bedrock's ConverseStream, in binary frames.
+
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html. As recorded: a frame has
+three headers, all strings; most events are padded with a field `p`; text and reasoning have no `contentBlockStart`; a
+signature comes in a delta of its own; `metadata` with the usage follows `messageStop`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, ClassVar, final
+from zlib import crc32
+
+import attrs
+
+from allm.data.citation import Citation
+from allm.data.response import Usage
+from allm.testing.wire_formats.encoder import Block, Encoder, compact
+from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
+
+__all__ = ["Bedrock", "frame"]
+
+STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "guardrail_intervened",
+    "other": "something_else",
+}
+SIGNATURE = "c2NyaXB0ZWQgc2lnbmF0dXJl"
+PADDING = "abcdefghijklmnopqrstuvwxyz"
+
+
+def frame(headers: dict[str, str], payload: bytes) -> bytes:
+    """One frame of an event stream: https://smithy.io/2.0/aws/amazon-eventstream.html."""
+    encoded = b"".join(
+        bytes([len(name)]) + name.encode() + b"\x07" + struct.pack(">H", len(value.encode())) + value.encode()
+        for name, value in headers.items()
+    )
+    lengths = struct.pack(">II", len(encoded) + len(payload) + 16, len(encoded))
+    rest = lengths + struct.pack(">I", crc32(lengths)) + encoded + payload
+    return rest + struct.pack(">I", crc32(rest))
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Bedrock(Encoder):
+    """Writes one message."""
+
+    default_model: ClassVar[str] = "amazon.nova-2-lite-v1:0"
+    default_id: ClassVar[str] = "scripted"
+    headers: ClassVar[dict[str, str]] = {
+        "content-type": "application/vnd.amazon.eventstream",
+        "x-amzn-requestid": REQUEST_ID,
+    }
+    _events: int = attrs.field(init=False, default=0)
+
+    def _on_start(self) -> None:
+        self._event("messageStart", role="assistant")
+
+    def _on_open(self, block: Block) -> None:
+        if block.kind == "tool_call":
+            call_id = block.id if block.id is not None else f"tooluse_{block.number:022d}"
+            start = {"toolUse": {"name": block.name, "toolUseId": call_id}}
+            self._event("contentBlockStart", contentBlockIndex=block.index, start=start)
+
+    def _on_delta(self, block: Block, text: str) -> None:
+        match block.kind:
+            case "text":
+                self._delta(block, text=text)
+            case "reasoning":
+                self._delta(block, reasoningContent={"text": text})
+            case _:
+                self._delta(block, toolUse={"input": text})
+
+    def _on_citation(self, block: Block, citation: Citation) -> None:
+        pass  # Converse has them only for documents that are cited, which no script has
+
+    def _on_close(self, block: Block) -> None:
+        if block.kind == "reasoning":
+            self._delta(block, reasoningContent={"signature": SIGNATURE})
+        self._event("contentBlockStop", contentBlockIndex=block.index)
+
+    def _on_finish(self) -> None:
+        self._event("messageStop", stopReason=STOP_REASONS[self.finish_reason])
+        counts = {} if self.usage is None else {"usage": usage(self.usage)}
+        self._event("metadata", metrics={"latencyMs": 500}, **counts)
+
+    def _on_fail(self, error: VendorError) -> None:
+        name = error.type[:1].lower() + error.type[1:]
+        headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
+        self.write(frame(headers, compact({"message": error.message}).encode()))
+
+    def _on_raw(self, kind: str, payload: Any) -> None:
+        self._event(kind, **(payload or {}))
+
+    def malformed(self) -> None:
+        """Write an event whose payload is not JSON."""
+        headers = {":event-type": "contentBlockDelta", ":content-type": "application/json", ":message-type": "event"}
+        self.write(frame(headers, b'{"this is not'))
+
+    def _delta(self, block: Block, **delta: Any) -> None:
+        self._event("contentBlockDelta", contentBlockIndex=block.index, delta=delta)
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        self._events += 1
+        payload = compact({**fields, "p": PADDING[: self._events * 7 % 26 + 1]})
+        headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
+        self.write(frame(headers, payload.encode()))
+
+
+def usage(usage: Usage) -> dict[str, Any]:
+    """Bedrock's `inputTokens` leave out tokens read from the cache or written to it; the total has them."""
+    read, written = usage.cached_input_tokens, usage.cache_write_input_tokens
+    uncached = None if usage.input_tokens is None else usage.input_tokens - (read or 0) - (written or 0)
+    counts = {
+        "inputTokens": uncached,
+        "outputTokens": usage.output_tokens,
+        "totalTokens": usage.total_tokens,
+        "cacheReadInputTokens": read,
+        "cacheWriteInputTokens": written,
+    }
+    return {**{name: count for name, count in counts.items() if count is not None}, **usage.extra}
