@@ -29,6 +29,7 @@ PUBLIC_MODULES = [
     "allm.compact",
     "allm.fake",
     "allm.files",
+    "allm.hosted",
     "allm.keys",
     "allm.mcp",
     "allm.models",

@@ -33,10 +33,18 @@ LAYERS = {
     "allm.web": ("allm.data", "allm.execution"),
     "allm.mcp": ("allm._version", "allm.data", "allm.http", "allm.runtime", "allm.execution"),
     "allm.adapters": ("allm.data", "allm.http", "allm.runtime"),
-    "allm.providers": ("allm.data", "allm.runtime", "allm.adapters", "allm.fake", "allm.keys", "allm.models"),
+    "allm.providers": (
+        "allm.data",
+        "allm.runtime",
+        "allm.adapters",
+        "allm.fake",
+        "allm.hosted",
+        "allm.keys",
+        "allm.models",
+    ),
 }
 # What a vendor's package may use besides its own modules: the kit for adapter authors, and the public names.
-PUBLIC = ("allm", "allm.adapters", "allm.fake", "allm.keys", "allm.models", "allm.providers")
+PUBLIC = ("allm", "allm.adapters", "allm.fake", "allm.hosted", "allm.keys", "allm.models", "allm.providers")
 OPENS_NURSERIES = ("allm.execution", "allm.testing", "allm.cli")
 # Library: the only modules that may import it.
 OWNERS = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import attrs
 
 import recordings
-from allm import AdapterError, ProviderPart, ReasoningPart, TextPart, from_json, to_json
+from allm import AdapterError, HostedCall, ProviderPart, ReasoningPart, TextPart, from_json, to_json
 from recordings import USAGE
 
 CORPUS = Path(os.environ.get("ALLM_WIRE_CORPUS") or Path(__file__).parents[2] / "shared" / "wire")
@@ -72,7 +72,7 @@ def server_items(message):
         {
             str(part.data.get("type") or next(iter(part.data)))
             for part in message.parts
-            if isinstance(part, ProviderPart)
+            if isinstance(part, (HostedCall, ProviderPart)) and part.data
         }
     )
 

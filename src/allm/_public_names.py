@@ -6,7 +6,8 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "compact", "fake", "files", "keys", "mcp", "models", "providers", "render"),
+        *("adapters", "aio", "blocking", "compact", "fake", "files", "hosted", "keys", "mcp", "models", "providers"),
+        *("render",),
         *("session", "telemetry", "testing", "web"),
     }
 )
@@ -16,8 +17,8 @@ _NAMES = {
     "data.audio": "Audio",
     "data.citation": "Citation SourcePlace",
     "data.content": (
-        "AudioPart CachePoint DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart "
-        "cache_point"
+        "AudioPart CachePoint DocumentPart HostedCall ImagePart Part ProviderPart ReasoningPart TextPart ToolCall "
+        "VideoPart cache_point"
     ),
     "data.document": "Document Video",
     "data.embedding": (
@@ -29,9 +30,10 @@ _NAMES = {
         "UnwrapError UnwrapReason ValidationError"
     ),
     "data.events": (
-        "AdapterEvent AskUserRequested ChatCompleted CitationAdded Event Failed ImageCompleted MessageCompleted "
-        "MessagesAdded MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted "
-        "ReasoningDelta StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
+        "AdapterEvent AskUserRequested ChatCompleted CitationAdded Event Failed HostedCallCompleted "
+        "HostedCallStarted ImageCompleted MessageCompleted MessagesAdded MessageStarted OrchestrationEvent "
+        "ProviderPartCompleted RawChunk ReasoningCompleted ReasoningDelta StepCompleted TextCompleted TextDelta "
+        "ToolCallCompleted ToolCallDelta ToolCallStarted "
         "ToolExecutionCompleted ToolExecutionStarted ToolHalted ToolProgress ToolResultEncoded UsageReported"
     ),
     "data.file_ref": "FileRef",

@@ -62,6 +62,8 @@ Encoding conversations and media:
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
     `transcription_part` (with `as_number`) reads a segment or a word of a transcript, and `speaker_turns` makes
     segments of words that have speakers. `rerank_results` reads a ranking of documents.
+    `HostedForm` is what a service has for a kind of `allm.hosted` tool: `wire_tools` makes its own words of those of a
+    request, `own_tools` are the others.
     `code_spans` tells where a text in Markdown has code.
 """
 
@@ -184,6 +186,7 @@ from allm.runtime.http_adapter import (
 if TYPE_CHECKING:
     from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
     from allm.data.embedding_check import text_size as text_size
+    from allm.data.hosted_tool import HostedForm as HostedForm, own_tools as own_tools, wire_tools as wire_tools
     from allm.data.markdown_code import code_spans as code_spans
     from allm.data.sent_media import (
         document_note as document_note,
@@ -261,6 +264,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "FileGet",
     "FileRequest",
     "FrameDecoder",
+    "HostedForm",
     "HttpAdapter",
     "HttpCall",
     "HttpResponse",
@@ -348,6 +352,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "open_call",
     "open_download",
     "own_servers",
+    "own_tools",
     "own_upload",
     "parse_arguments",
     "parse_retry_after",
@@ -379,6 +384,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "wav_header",
     "whole_text",
     "wider_shape",
+    "wire_tools",
     "with_query",
     "without_body",
     "wrong_type",
@@ -388,6 +394,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
 _LATER = {
     "data.embedding": ("EmbeddingInput", "embedding_of"),
     "data.embedding_check": ("text_size",),
+    "data.hosted_tool": ("HostedForm", "own_tools", "wire_tools"),
     "data.sent_media": ("document_note", "document_text", "mime_type_of", "own_upload"),
     "data.transcript_parts": ("as_number", "speaker_turns", "transcription_part"),
     "data.wav": ("wav_header",),

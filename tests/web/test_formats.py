@@ -118,12 +118,15 @@ def test_a_page_gets_what_it_may_show():
     assert b"Go on." in data
 
 
+HOSTED = {allm.HostedCallStarted, allm.HostedCallCompleted}  # their clients would take them for calls of the page
+
+
 @pytest.mark.parametrize(
     ("table", "left_out"),
     [
         (plain._SHOWN, {allm.ProviderPartCompleted, allm.RawChunk}),
-        (ui_chunks._CHUNKS, {allm.ProviderPartCompleted, allm.RawChunk, allm.MessagesAdded}),
-        (ag_ui_events._CHUNKS, {allm.ProviderPartCompleted, allm.RawChunk}),
+        (ui_chunks._CHUNKS, {*HOSTED, allm.ProviderPartCompleted, allm.RawChunk, allm.MessagesAdded}),
+        (ag_ui_events._CHUNKS, {*HOSTED, allm.ProviderPartCompleted, allm.RawChunk}),
     ],
 )
 def test_every_event_is_thought_of(table, left_out):

@@ -11,6 +11,7 @@ import attrs
 import allm
 from allm.cli.answer import sources_of
 from allm.cli.exit_codes import describe
+from allm.cli.hosted_line import hosted_line
 from allm.cli.markdown_text import MarkdownText
 from allm.cli.terminal import Terminal
 from allm.cli.text_display import PlainText, TextDisplay
@@ -53,6 +54,7 @@ class TurnScreen:
     _streamed: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text arrived as deltas
     _shown: int = attrs.field(default=0, init=False)  # characters of this step's text that were shown
     _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)  # by call id
+    _asked: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # of hosted calls
     _counts: Counter[str] = attrs.field(factory=Counter[str], init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -66,7 +68,7 @@ class TurnScreen:
         else:
             await self._response(event)
 
-    async def _response(self, event: allm.AdapterEvent) -> None:
+    async def _response(self, event: allm.AdapterEvent) -> None:  # noqa: C901  # one case for each kind
         match event:
             case allm.TextDelta(id, text):
                 self._streamed.add(id)
@@ -78,6 +80,11 @@ class TurnScreen:
                 self._number(id, name)
             case allm.ImageCompleted(_, part):
                 self._line(f"* an image ({part.image.mime_type or 'by its URL'})")
+            case allm.HostedCallCompleted(id, call):
+                asked = self._asked.pop(id, None) or call.input
+                self._line(hosted_line(call, asked))
+            case allm.HostedCallStarted(id, call):
+                self._asked[id] = call.input
             case allm.ReasoningDelta() | allm.ReasoningCompleted():
                 await self._thought(event)
             case allm.ProviderPartCompleted() | allm.RawChunk():

@@ -73,6 +73,8 @@ class Screen:
                 pass  # already on the screen, or in the summary
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not in the script
+            case allm.HostedCallStarted() | allm.HostedCallCompleted():
+                pass  # not in the script
             case allm.CitationAdded() | allm.MessageCompleted() | allm.Failed():
                 pass  # `ended` shows how the scene ended
             case _:

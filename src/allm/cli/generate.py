@@ -137,7 +137,7 @@ class Generation:
             self._blocks.clear()
         await self._response(event)
 
-    async def _response(self, event: allm.AdapterEvent) -> None:
+    async def _response(self, event: allm.AdapterEvent) -> None:  # noqa: C901  # one case for each kind
         match event:
             case allm.ToolCallCompleted() if self.engine.tools:
                 await self._turn.event(event)
@@ -155,7 +155,9 @@ class Generation:
                 self.terminal.stderr.end_line()
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass
-            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted() | allm.ImageCompleted():
+            case allm.HostedCallStarted() | allm.HostedCallCompleted() | allm.ImageCompleted():
+                pass  # `notes_on` has them
+            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted():
                 pass  # `notes_on` has them
             case (
                 allm.MessageStarted()

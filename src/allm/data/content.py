@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import attrs
@@ -24,6 +24,8 @@ __all__ = [
     "AudioPart",
     "CachePoint",
     "DocumentPart",
+    "HostedCall",
+    "HostedStatus",
     "ImagePart",
     "MediaPart",
     "Part",
@@ -33,6 +35,7 @@ __all__ = [
     "ToolCall",
     "VideoPart",
     "cache_point",
+    "hosted_calls_in",
     "media_of",
 ]
 
@@ -216,8 +219,39 @@ class ProviderPart:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
+HostedStatus = Literal["in_progress", "completed", "failed", "incomplete", "requires_action"]
+
+
+@frozen
+class HostedCall:
+    """A tool that ran at the provider, such as a web search: kept to be sent back, and never a call for the caller.
+
+    Where a provider sends the call and its result as two items, each is a part of its own in its place, both with the
+    same `id`; `Message.hosted_calls` has them as one.
+
+    Attributes:
+        id: Unique among the calls of its answer.
+        kind: `web_search`, `web_fetch`, `code_execution`, `file_search`, `mcp`, or the provider's own word.
+        status: `requires_action`: it waits for the caller, as the approval of an MCP call does.
+        input: What the model asked for: queries, code, arguments.
+        output: What came of it: sources, what the code printed, ids of files; None where the provider does not say.
+        data: The item as it goes over the wire; empty for one that does not go back.
+        provider: Who understands `data`.
+        made_at: The address that it came from, as in `TextPart`.
+    """
+
+    id: str
+    kind: str
+    status: HostedStatus = "completed"
+    input: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    output: Any = attrs.field(default=None, hash=False)
+    data: Mapping[str, Any] = attrs.field(factory=dict[str, Any], hash=False)
+    provider: str | None = attrs.field(default=None, kw_only=True)
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
+
+
 MediaPart = ImagePart | DocumentPart | AudioPart | VideoPart
-Part = TextPart | MediaPart | ReasoningPart | ToolCall | CachePoint | ProviderPart
+Part = TextPart | MediaPart | ReasoningPart | ToolCall | HostedCall | CachePoint | ProviderPart
 PART_TYPES: tuple[type, ...] = get_args(Part)
 OF_MEDIA: dict[type[Media], Any] = {Image: ImagePart, Document: DocumentPart, Audio: AudioPart, Video: VideoPart}
 """The part that holds each kind of media, in the field that has the name of the kind."""
@@ -228,3 +262,16 @@ HOLDS: dict[type, type[Media]] = {part: kind for kind, part in OF_MEDIA.items()}
 def media_of(part: MediaPart) -> Media:
     """The image, document, audio or video of a part."""
     return cast("Media", getattr(part, HOLDS[type(part)].word))
+
+
+def hosted_calls_in(parts: Iterable[Part]) -> tuple[HostedCall, ...]:
+    """The calls that ran at the provider, each with its result, in the order in which they began."""
+    found: dict[str, HostedCall] = {}
+    for part in parts:
+        if isinstance(part, HostedCall):
+            begun = found.get(part.id)
+            if begun is not None:
+                asked = begun.input if part.input is None else part.input
+                part = attrs.evolve(part, kind=begun.kind, input=asked)
+            found[part.id] = part
+    return tuple(found.values())

@@ -17,7 +17,7 @@ import attrs
 
 from allm.data.attrs_classes import frozen
 from allm.data.citation import Citation
-from allm.data.content import ImagePart, ProviderPart, ToolCall
+from allm.data.content import HostedCall, ImagePart, ProviderPart, ToolCall
 from allm.data.errors import AllmError, ToolError
 from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
@@ -33,6 +33,8 @@ __all__ = [
     "Emit",
     "Event",
     "Failed",
+    "HostedCallCompleted",
+    "HostedCallStarted",
     "ImageCompleted",
     "MessageCompleted",
     "MessageStarted",
@@ -159,6 +161,26 @@ class ProviderPartCompleted:
 
 
 @frozen
+class HostedCallStarted:
+    """A tool of the provider's begins to run.
+
+    Attributes:
+        call: As far as it is known. With `data`, it is an item that keeps its place in the content.
+    """
+
+    id: str
+    call: HostedCall
+
+
+@frozen
+class HostedCallCompleted:
+    """Call `id`, which has started, is over; `call` keeps its place in the content."""
+
+    id: str
+    call: HostedCall
+
+
+@frozen
 class ImageCompleted:
     """A complete image that the model made; it keeps its place in the content."""
 
@@ -232,6 +254,8 @@ AdapterEvent = (
     | ToolCallDelta
     | ToolCallCompleted
     | ProviderPartCompleted
+    | HostedCallStarted
+    | HostedCallCompleted
     | ImageCompleted
     | UsageReported
     | MessageCompleted

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from allm.data.attrs_classes import define, frozen
-from allm.data.content import MEDIA_TYPES, ProviderPart, ToolCall
+from allm.data.content import MEDIA_TYPES, HostedCall, ProviderPart, ToolCall
 from allm.data.json.text import JsonTextError, dumps_strict
 from allm.data.message import Message, call_ids, put_begun, put_encoded
 
@@ -153,7 +153,7 @@ def _mappings(messages: tuple[Message, ...]) -> list[Mapping[str, Any]] | None:
         for part in message.parts:
             if isinstance(part, MEDIA_TYPES):
                 return None
-            mappings.append(part.data if isinstance(part, ProviderPart) else part.metadata)
+            mappings.append(part.data if isinstance(part, (HostedCall, ProviderPart)) else part.metadata)
             if isinstance(part, ToolCall) and part.arguments is not None:
                 mappings.append(part.arguments)
     return mappings

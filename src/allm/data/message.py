@@ -18,11 +18,13 @@ from allm.data.content import (
     MEDIA_TYPES,
     PART_TYPES,
     CachePoint,
+    HostedCall,
     ImagePart,
     Part,
     ReasoningPart,
     TextPart,
     ToolCall,
+    hosted_calls_in,
 )
 from allm.data.errors import ValidationError
 from allm.data.media import Media, media_problem
@@ -114,9 +116,12 @@ class Message(_Checked):
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
         """The reasoning parts, in order."""
-        if isinstance(self.content, str):
-            return ()
-        return tuple(part for part in self.content if isinstance(part, ReasoningPart))
+        return tuple(part for part in self.parts if isinstance(part, ReasoningPart))
+
+    @property
+    def hosted_calls(self) -> tuple[HostedCall, ...]:
+        """What tools of the provider did, each call once, in the order in which they began."""
+        return () if isinstance(self.content, str) else hosted_calls_in(self.content)
 
     @property
     def citations(self) -> tuple[Citation, ...]:

@@ -20,10 +20,12 @@ import attrs
 
 from allm.data.attrs_classes import define, frozen
 from allm.data.citation import Citation
-from allm.data.content import Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import HostedCall, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
     CitationAdded,
+    HostedCallCompleted,
+    HostedCallStarted,
     ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
@@ -241,9 +243,6 @@ class MessageBuilder:
         block.citations = block.citations or []
         block.citations.append(event.citation)
 
-    def _reasoning_delta(self, event: ReasoningDelta) -> None:
-        self._block("reasoning", event.id).add(event.delta)
-
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
         part = ReasoningPart(
             event.text,
@@ -259,14 +258,15 @@ class MessageBuilder:
     def _tool_started(self, event: ToolCallStarted) -> None:
         self._block("tool", event.id).name = event.name
 
-    def _tool_delta(self, event: ToolCallDelta) -> None:
-        self._block("tool", event.id).add(event.arguments_delta)
-
     def _tool_completed(self, event: ToolCallCompleted) -> None:
         part = ToolCall(
             event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
         )
         self._complete("tool", event.id, part)
+
+    def _hosted(self, event: HostedCallStarted | HostedCallCompleted) -> None:
+        if event.call.data or isinstance(event, HostedCallCompleted):
+            self._complete(type(event).__name__, event.id, event.call)
 
 
 def _complete_tool(block: _Block) -> AdapterEvent:
@@ -286,12 +286,14 @@ _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
     TextDelta: MessageBuilder._text_delta,
     TextCompleted: MessageBuilder._text_completed,
     CitationAdded: MessageBuilder._citation,
-    ReasoningDelta: MessageBuilder._reasoning_delta,
+    ReasoningDelta: lambda builder, event: builder._block("reasoning", event.id).add(event.delta),
     ReasoningCompleted: MessageBuilder._reasoning_completed,
     ToolCallStarted: MessageBuilder._tool_started,
-    ToolCallDelta: MessageBuilder._tool_delta,
+    ToolCallDelta: lambda builder, event: builder._block("tool", event.id).add(event.arguments_delta),
     ToolCallCompleted: MessageBuilder._tool_completed,
     ProviderPartCompleted: lambda builder, event: builder._complete("provider", event.id, event.part),
+    HostedCallStarted: MessageBuilder._hosted,
+    HostedCallCompleted: MessageBuilder._hosted,
     ImageCompleted: lambda builder, event: builder._complete("image", event.id, event.part),
 }
 
@@ -365,18 +367,16 @@ class Origin:
 
     def made(self, part: Part) -> bool:
         """Whether this service made the opaque data of a part."""
-        if not self._is_of(part):
-            return False
-        if isinstance(part, (ReasoningPart, ProviderPart)):
-            return part.provider == self.provider
-        return self.provider in part.metadata
+        if isinstance(part, (ReasoningPart, HostedCall, ProviderPart)):
+            return self._is_of(part) and part.provider == self.provider
+        return self._is_of(part) and self.provider in part.metadata
 
     def _is_of(self, part: Part) -> bool:
         return part.made_at == self.place or (part.made_at is None and not self.has_own)
 
     def kept(self, part: Part) -> Mapping[str, Any]:
         """The metadata of a part for this service; empty if another service made it."""
-        if isinstance(part, ProviderPart) or not part.metadata or not self.made(part):
+        if isinstance(part, (HostedCall, ProviderPart)) or not part.metadata or not self.made(part):
             return {}
         return as_object(part.metadata.get(self.provider))
 
@@ -392,6 +392,8 @@ class Origin:
             return event
         if isinstance(event, TextCompleted | ReasoningCompleted | ToolCallCompleted):
             return attrs.evolve(event, made_at=self.place)
+        if isinstance(event, HostedCallStarted | HostedCallCompleted):
+            return attrs.evolve(event, call=attrs.evolve(event.call, made_at=self.place))
         if isinstance(event, ImageCompleted | ProviderPartCompleted):
             part: Any = attrs.evolve(event.part, made_at=self.place)
             return attrs.evolve(event, part=part)

@@ -15,7 +15,7 @@ import attrs
 from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import HOLDS, MEDIA_TYPES, ImagePart, Part, ProviderPart, ReasoningPart
+from allm.data.content import HOLDS, MEDIA_TYPES, HostedCall, ImagePart, Part, ProviderPart, ReasoningPart
 from allm.data.errors import ValidationError
 from allm.data.message import Message, Role, Thread, call_ids, messages_problems, thread_problems, user
 from allm.data.message_pieces import for_dicts
@@ -280,8 +280,7 @@ def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Mess
         return _checked(tuple(value))
     expected = "expected str, Message, Thread, Request, or an iterable of Message"
     sentence = f"cannot convert {type(value).__name__} to messages; {expected}{for_dicts(value)}"
-    problem = Problem(("messages",), "invalid_type", sentence)
-    raise ValidationError([problem], reason="invalid_request")
+    raise ValidationError([Problem(("messages",), "invalid_type", sentence)], reason="invalid_request")
 
 
 def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
@@ -329,8 +328,9 @@ def unsupported_parts(
 def _refused(part: Part, role: Role, provider: str, media: tuple[type, ...]) -> str | None:
     if isinstance(part, media):
         return f"is {HOLDS[type(part)].phrase}, which {provider} does not take here"
-    if isinstance(part, ReasoningPart):
-        return f"is reasoning in a message of role {role!r}; expected it in an assistant message"
+    if isinstance(part, (HostedCall, ReasoningPart)):
+        what = "a hosted call" if isinstance(part, HostedCall) else "reasoning"
+        return f"is {what} in a message of role {role!r}; expected it in an assistant message"
     if isinstance(part, ProviderPart) and part.provider != provider:
         wanted = f"did you mean {provider!r}?" if part.provider.lower() == provider else f"{provider} cannot read it"
         return f"is a part of {part.provider!r}; {wanted}"

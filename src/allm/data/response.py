@@ -11,7 +11,7 @@ from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import frozen
 from allm.data.citation import Citation
-from allm.data.content import ReasoningPart, TextPart, ToolCall
+from allm.data.content import HostedCall, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
 from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
@@ -250,6 +250,11 @@ class Response(Generic[OutputT_co]):
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls the model asks for, in order."""
         return self.message.tool_calls
+
+    @property
+    def hosted_calls(self) -> tuple[HostedCall, ...]:
+        """What tools of the provider did, such as web searches, each call once, in the order in which they began."""
+        return self.message.hosted_calls
 
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:

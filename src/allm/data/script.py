@@ -20,6 +20,7 @@ __all__ = [
     "Delay",
     "ErrorItem",
     "Finish",
+    "HostedCallItem",
     "PreflightError",
     "Raw",
     "Reasoning",
@@ -71,6 +72,16 @@ class ToolCallDeltaItem:
 
 
 @frozen
+class HostedCallItem:
+    """A call that ran at the provider, with its result."""
+
+    kind: str
+    input: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    output: Any = attrs.field(default=None, hash=False)
+    id: str | None = None
+
+
+@frozen
 class UsageItem:
     """Token counts reported at this point."""
 
@@ -119,6 +130,7 @@ ScriptItem = (
     | Reasoning
     | ToolCallItem
     | ToolCallDeltaItem
+    | HostedCallItem
     | UsageItem
     | Delay
     | ErrorItem

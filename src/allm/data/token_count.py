@@ -11,6 +11,7 @@ from allm.data.content import (
     AudioPart,
     CachePoint,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -83,7 +84,7 @@ def _of_part(part: Part) -> int:
             return _PER_MESSAGE + _of_text(part.name) + _of_text(arguments or "")
         case CachePoint():
             return 0
-        case ProviderPart():
+        case HostedCall() | ProviderPart():
             return _of_text(_json(part.data))
         case _:
             assert_never(part)

@@ -7,7 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import attrs
 
@@ -77,6 +77,7 @@ class Tool:
         deferred: The model sees it once the provider's tool search has found it (Anthropic; OpenAI's Responses API).
     """
 
+    hosted: ClassVar[bool] = False
     name: str
     description: str
     schema: dict[str, Any] = attrs.field(factory=lambda: {"type": "object", "properties": {}}, hash=False)
@@ -193,7 +194,8 @@ def is_plain_function(value: Any) -> bool:
 def as_saved(tool: Tool) -> Tool:
     """The tool without the live objects, which nothing can save."""
     manual = tool.manual or tool.manual_when is not None
-    return attrs.evolve(tool, handler=None, manual=manual, manual_when=None, limit=None)
+    live: dict[str, Any] = {"secrets": None} if tool.hosted else {}
+    return attrs.evolve(tool, handler=None, manual=manual, manual_when=None, limit=None, **live)
 
 
 def _is_type(value: Any, expected: str) -> str:

@@ -250,7 +250,7 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
         ValidationError, AdapterError: The model or the adapter cannot handle the request.
     """
-    adapter, vendor = call.adapter, as_adapter(call.adapter)
+    adapter, vendor, asked = call.adapter, as_adapter(call.adapter), call.adapter if by is None else by
     if call.request.model is None and vendor.requires_model:
         raise EngineError(
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
@@ -267,10 +267,10 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
         request, new_change = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
         call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call, vendor) else _fitted(call)
-    if any(tool.compact or tool.deferred for tool in request.tools):
+    if any(tool.compact or tool.deferred or tool.hosted for tool in request.tools):
         request = hide_tools(vendor, request, call.adapter_options)
     try:
-        prepared = (asked := adapter if by is None else by).prepare(request, call.adapter_options)
+        prepared = asked.prepare(request, call.adapter_options)
     except (RecursionError, ValidationError) as error:
         from allm.execution.refused_files import prepare_otherwise
 

@@ -130,7 +130,7 @@ class Batch:
     @classmethod
     def of(cls, call: ModelCall, unfinished: Unfinished) -> Batch:
         """Split the calls of `unfinished` by the tools and the mode of `call`."""
-        tools = {tool.name: tool for tool in call.request.tools}
+        tools = {tool.name: tool for tool in call.request.tools if not tool.hosted}
         all_manual = call.execution_options.mode == "manual"
         calls = unique_calls(unfinished.response.tool_calls)
         # A call that has ended or was approved is no longer the caller's to run, even if its tool is manual.

@@ -58,7 +58,7 @@ class ToolRunner:
     _tools: dict[str, Tool] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._tools = {tool.name: tool for tool in self.call.request.tools}
+        self._tools = {tool.name: tool for tool in self.call.request.tools if not tool.hosted}
 
     async def run(self, calls: Sequence[ToolCall]) -> list[ToolOutcome]:
         """Run `calls` and return their outcomes in call order, regardless of the order in which they end.

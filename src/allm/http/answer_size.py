@@ -30,6 +30,8 @@ from allm.data.events import (
     AdapterEvent,
     CitationAdded,
     Failed,
+    HostedCallCompleted,
+    HostedCallStarted,
     ImageCompleted,
     MessageCompleted,
     MessageStarted,
@@ -244,6 +246,11 @@ class AnswerSize:
     def _provider_part(self, event: ProviderPartCompleted) -> None:
         self._grow("provider", event.id, self._data(event.part.data), whole=True)
 
+    def _hosted(self, event: HostedCallStarted | HostedCallCompleted) -> None:
+        call = event.call
+        size = sum(self._data(value) for value in (call.data, call.input, call.output))
+        self._grow(type(event).__name__, event.id, size + _bytes(call.id + call.kind), whole=True)
+
     def _image(self, event: ImageCompleted) -> None:
         _, data = event.part.image.source
         self._grow("image", event.id, 0 if isinstance(data, FileRef) else len(data), whole=True)
@@ -268,6 +275,8 @@ _COUNTED: dict[type, Callable[[AnswerSize, Any], None]] = {
     ToolCallDelta: AnswerSize._call_delta,
     ToolCallCompleted: AnswerSize._call_completed,
     ProviderPartCompleted: AnswerSize._provider_part,
+    HostedCallStarted: AnswerSize._hosted,
+    HostedCallCompleted: AnswerSize._hosted,
     ImageCompleted: AnswerSize._image,
     UsageReported: AnswerSize._usage,
 }
@@ -306,6 +315,13 @@ def _without_arguments(call: ToolCallCompleted | ToolCall) -> dict[str, Any]:
 
 def _kept_part(event: ProviderPartCompleted) -> AdapterEvent:
     _check("an item", event.part.data)
+    return event
+
+
+def _kept_hosted(event: HostedCallStarted | HostedCallCompleted) -> AdapterEvent:
+    _check("an item", event.call.data)
+    for value in (event.call.input, event.call.output):
+        _check("a call of its own tools", {"value": value})
     return event
 
 
@@ -368,6 +384,8 @@ def _notes(notes: Mapping[str, Any]) -> dict[str, Any] | None:
 _KEPT: dict[type, Callable[[Any], AdapterEvent]] = {
     ToolCallCompleted: _kept_call,
     ProviderPartCompleted: _kept_part,
+    HostedCallStarted: _kept_hosted,
+    HostedCallCompleted: _kept_hosted,
     TextCompleted: _kept_text,
     CitationAdded: _kept_citation,
     ReasoningCompleted: _kept_text,

@@ -21,6 +21,7 @@ from allm.data.content import (
     AudioPart,
     CachePoint,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -207,6 +208,10 @@ def hide_tools(adapter: Adapter, request: Request, options: AdapterOptions) -> R
     Raises:
         ValidationError: `unsupported_capability`: the adapter's API cannot defer them.
     """
+    hosted = [index for index, tool in enumerate(request.tools) if tool.hosted]
+    if hosted and not adapter.hosts_tools(request, options):
+        what = f"runs at a provider, but this API of {adapter.provider} runs no tools; use a tool of your own"
+        refuse([Problem(("tools", index), "unsupported_tool", what) for index in hosted])
     deferred = [index for index, tool in enumerate(request.tools) if tool.deferred]
     if deferred and not adapter.defers_tools(request, options):
         what = f"is deferred, but this API of {adapter.provider} has no tool search; use compact tools"
@@ -256,7 +261,7 @@ def _needed_by(part: Part) -> str | None:
     match part:
         case ImagePart():
             return "vision"
-        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart() | CachePoint():
+        case TextPart() | ReasoningPart() | ToolCall() | HostedCall() | ProviderPart() | CachePoint():
             return None
         case DocumentPart() | AudioPart() | VideoPart():
             return None  # the catalog says nothing of them

@@ -12,7 +12,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult
 
 import attrs
@@ -107,6 +107,10 @@ class Adapter(ABC):
         """Whether the API has a tool search, which finds the request's `deferred` tools; if not, they are refused."""
         return False
 
+    def hosts_tools(self, _request: Request, _options: AdapterOptions, /) -> bool:
+        """Whether the adapter knows tools of `allm.hosted`, which it then checks itself; if not, they are refused."""
+        return False
+
     @property
     def most_logprobs(self) -> int:
         """How many of the likeliest tokens the provider gives log probabilities of; 0: none, or not known."""
@@ -149,9 +153,8 @@ class _WithDefaults(Adapter):
         return frozenset(getattr(self._adapter, "ignored_options", super().ignored_options))
 
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
-        needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
-        result: bool | None = needs(request)  # the annotation types what an unknown object returns
-        return result
+        needs: Any = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
+        return cast("bool | None", needs(request))
 
     def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
         ask: Callable[..., Sequence[OutputMode] | None] = getattr(self._adapter, "output_modes", super().output_modes)
@@ -166,16 +169,17 @@ class _WithDefaults(Adapter):
         return ask(request, options)
 
     def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
-        defers = getattr(self._adapter, "defers_tools", super().defers_tools)
-        return bool(defers(request, options))
+        return bool(getattr(self._adapter, "defers_tools", super().defers_tools)(request, options))
+
+    def hosts_tools(self, request: Request, options: AdapterOptions, /) -> bool:
+        return bool(getattr(self._adapter, "hosts_tools", super().hosts_tools)(request, options))
 
     @property
     def most_logprobs(self) -> int:
         return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
-        ask: Callable[..., BatchLimits] = getattr(self._adapter, "batch_limits", super().batch_limits)
-        return ask(model)
+        return cast("BatchLimits", getattr(self._adapter, "batch_limits", super().batch_limits)(model))
 
     def companion(self, service: Companion, /) -> Any:
         return getattr(self._adapter, "companion", super().companion)(service)

@@ -232,7 +232,7 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
     thread = attrs.evolve(session.thread, messages=session.thread.messages[: last_answer(session.thread)])
     engine = in_effect(engine)
     call_to_make = resolve(engine, thread, options)
-    tools = {tool.name: tool for tool in call_to_make.request.tools}
+    tools = {tool.name: tool for tool in call_to_make.request.tools if not tool.hosted}
     for call in session.pending_tool_calls:
         tool = tools.get(call.name)
         if approvals[call.id].fingerprint != fingerprint(call):

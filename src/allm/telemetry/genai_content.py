@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from allm.data.content import MEDIA_TYPES, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import MEDIA_TYPES, HostedCall, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.runtime.telemetry_json import as_json
 from allm.telemetry.genai_names import finish_reason
@@ -67,6 +67,13 @@ _FORMS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
         "id": part.id,
         "name": part.name,
         "arguments": part.raw_arguments if part.arguments is None else part.arguments,
+    },
+    HostedCall: lambda part: {
+        "type": "server_tool_call",
+        "id": part.id,
+        "name": part.kind,
+        "arguments": part.input,
+        "response": part.output,
     },
     ProviderPart: lambda part: {"type": "provider", "provider": part.provider},
 }

@@ -18,6 +18,8 @@ from allm.data.events import (
     ChatCompleted,
     CitationAdded,
     Failed,
+    HostedCallCompleted,
+    HostedCallStarted,
     ImageCompleted,
     MessageCompleted,
     MessagesAdded,
@@ -171,6 +173,13 @@ def _call_delta(event: ToolCallDelta) -> dict[str, Any]:
     return {"id": event.id, "arguments_delta": event.arguments_delta}
 
 
+def _hosted(event: HostedCallStarted | HostedCallCompleted) -> dict[str, Any]:
+    """What a tool of the provider was asked; what came of it may be large, and what goes back is the provider's."""
+    call = event.call
+    asked = None if call.input is None else dict(call.input)
+    return {"id": event.id, "kind": call.kind, "status": call.status, "input": asked}
+
+
 def _image(event: ImageCompleted) -> dict[str, Any]:
     url, mime_type = media_url(event.part.image)
     return {"id": event.id, "url": url, "mime_type": mime_type}
@@ -241,6 +250,8 @@ _SHOWN: dict[type, Callable[[Any], dict[str, Any]]] = {
     ToolCallStarted: _call,
     ToolCallDelta: _call_delta,
     ToolCallCompleted: _call,
+    HostedCallStarted: _hosted,
+    HostedCallCompleted: _hosted,
     ImageCompleted: _image,
     UsageReported: _usage,
     MessageCompleted: _message,

@@ -17,7 +17,7 @@ from value_strategies import anything, changed, json_data, places, values_of
 
 search = functools.partial(settings, deadline=None, suppress_health_check=list(HealthCheck))
 
-BY_CONVERTER = {"Tool", "AskUser", "Embedding"}
+BY_CONVERTER = {"Tool", "HostedTool", "AskUser", "Embedding"}
 """Classes with hooks of their own, or with types that only a type checker understands."""
 
 

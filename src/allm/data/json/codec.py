@@ -31,6 +31,7 @@ from allm.data.embedding import (
 )
 from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
+from allm.data.hosted_tool import HostedTool
 from allm.data.json.compiled import Compiled
 from allm.data.json.document import (
     MAX_JSON_BYTES,
@@ -284,7 +285,7 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
 
 @functools.cache
 def _compiled() -> Compiled:
-    by_hooks = {Tool, AskUser, Embedding}  # whose fields are not all that there is to it
+    by_hooks = {Tool, HostedTool, AskUser, Embedding}  # whose fields are not all that there is to it
     classes = {cls: tag for tag, cls in VALUE_TAGS.items() if cls not in by_hooks}
     unions = {union: get_args(union) for union in (Part, HaltCause, CallHalt)}
     return Compiled(_converter(), classes, unions, OPEN_FIELDS, LEFT_OUT)

@@ -43,6 +43,7 @@ from allm.data.errors import (
 )
 from allm.data.events import Event
 from allm.data.file_ref import FileRef
+from allm.data.hosted_tool import HostedTool
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
 from allm.data.json.document import json_problem
@@ -102,7 +103,7 @@ VALUE_TAGS: dict[str, type] = {
     **{
         cls.__name__: cls
         for cls in (
-            *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, JsonSchema),
+            *(Message, Tool, HostedTool, Request, Response, Usage, Thread, StepResult, ChatResult, JsonSchema),
             *(Image, Document, Video, FileRef, TokenCount),
             *(Problem, TokenLogprob, StepChanges, Citation, SourcePlace),
             *(Session, Approval, AnswerEntry, JoinedEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
@@ -135,6 +136,7 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",)}
 LEFT_OUT[Tool] = ("handler", "manual_when", "limit")
+LEFT_OUT[HostedTool] = (*LEFT_OUT[Tool], "secrets")
 """Fields with live objects of the caller, which are not part of the serialized value."""
 OPEN_FIELDS: dict[Any, tuple[type, ...]] = {
     Any: (object,),
@@ -306,16 +308,24 @@ def _halts(converter: cattrs.Converter) -> None:
 def _tool(converter: cattrs.Converter) -> None:
     """A tool with a live object is rejected: without it the tool that is read would behave differently."""
     dump = converter.get_unstructure_hook(Tool)
+    dump_hosted = converter.get_unstructure_hook(HostedTool)
+    load, load_hosted = converter.get_structure_hook(Tool), converter.get_structure_hook(HostedTool)
 
     def unstructure(tool: Tool) -> Any:
         given: Any = tool  # a request may have sets among its tools
         if isinstance(given, Toolset):
             what = "a set of tools cannot be serialised; expected tools, as `await toolset.load()` gives them"
             raise json_problem("not_serialisable", what)
-        for field in LEFT_OUT[Tool]:
+        for field in LEFT_OUT[type(given)]:
             if getattr(tool, field) is not None:
                 what = f"tool {tool.name!r} has a {field}, which cannot be serialised: evolve it with {field}=None"
                 raise json_problem("not_serialisable", what)
-        return dump(tool)
+        return dump_hosted(tool) if isinstance(given, HostedTool) else dump(tool)
 
-    converter.register_unstructure_hook(Tool, unstructure)
+    def structure(value: Any, _: Any) -> Any:
+        hosted = isinstance(value, dict) and "kind" in value
+        return load_hosted(value, HostedTool) if hosted else load(value, Tool)
+
+    for cls in (Tool, HostedTool):
+        converter.register_unstructure_hook(cls, unstructure)
+    converter.register_structure_hook_func(lambda cls: cls is Tool, structure)

@@ -84,6 +84,13 @@ def _offered(request: Request) -> tuple[Tool, ...]:
         for index, tool in enumerate(request.tools)
         if tool.deferred
     ]
+    problems += [
+        Problem(
+            ("tools", index), "unsupported_tool", "runs at a provider, which needs native tools; use one of your own"
+        )
+        for index, tool in enumerate(request.tools)
+        if tool.hosted
+    ]
     tools = as_sent(request).tools if any(tool.compact for tool in request.tools) else request.tools
     named = {tool.name: tool for tool in tools}
     if isinstance(choice, Mapping):

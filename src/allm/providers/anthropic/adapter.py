@@ -183,6 +183,10 @@ class Anthropic(HttpAdapter, StreamAdapter):
         """Every version has a tool search; older models refuse it themselves."""
         return True
 
+    def hosts_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Which ones, the encoding knows."""
+        return True
+
     @property
     def ignored_options(self) -> frozenset[str]:
         """OpenAI's `verbosity` and `prompt_cache_key` have no counterparts."""
@@ -197,7 +201,11 @@ class Anthropic(HttpAdapter, StreamAdapter):
         """
         base_url = (self if self.via is None else self.via).find_base_url(options)
         origin = self.origin(base_url)
-        body, url = self.body(request, options, origin), None
+        body, url, adapter = self.body(request, options, origin), None, self
+        if any(tool.hosted for tool in request.tools):
+            from allm.providers.anthropic.hosted_tools import betas_of
+
+            adapter = attrs.evolve(self, betas=dict.fromkeys((*self.betas, *betas_of(body))))
         if self.via is not None:
             return self._invoke(self.via, body, origin, options)
         if self._place is not None:  # the model is in the URL, and the version in the body
@@ -205,7 +213,7 @@ class Anthropic(HttpAdapter, StreamAdapter):
             body.setdefault("anthropic_version", _VERTEX_VERSION)
             model = self._place.model("anthropic", request.model or "")
             url = join_url(base_url, f"/v1/{model}:streamRawPredict")
-        return self.stream_call(
+        return adapter.stream_call(
             address(base_url, "/messages") if url is None else url,
             body,
             options,

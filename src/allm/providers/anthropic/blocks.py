@@ -29,6 +29,7 @@ from allm.data.events import (
     ToolCallStarted,
 )
 from allm.providers.anthropic.citations import citation_of
+from allm.providers.anthropic.hosted_blocks import CALLS, RESULT, HostedBlocks
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 from allm.providers.anthropic.usual_events import Input, Text, Thought
 
@@ -63,17 +64,20 @@ class Block(Protocol):
         ...
 
 
-def open_block(data: dict[str, Any], number: int, call_id: str) -> Block:
+def open_block(data: dict[str, Any], number: int, call_id: str, hosted: Callable[[], HostedBlocks]) -> Block:
     """A new block.
 
     Args:
         data: As it starts.
         number: Blocks of the answer before it, for an id of its own.
         call_id: The id for it if it is a call.
+        hosted: Returns the calls of the answer that are not for the caller.
     """
     kind = as_text(data.get("type")) or "unknown"
     if kind == "tool_use":
         return _Call(call_id, data)
+    if kind in CALLS or kind.endswith(RESULT):
+        return _Hosted(f"hosted-{number}", data, calls=hosted())
     return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
 
 
@@ -283,12 +287,26 @@ class _Opaque:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:  # noqa: ARG002
         return None
 
-    def stop(self) -> list[AdapterEvent]:
+    def wire(self) -> dict[str, Any]:
+        """The block as it goes back."""
         text = self.input.text
         if text:
             arguments = parse_arguments(text)
             self.data["input"] = {INVALID_JSON: text} if arguments is None else arguments
-        return [ProviderPartCompleted(self.id, ProviderPart(PROVIDER, self.data))]
+        return self.data
+
+    def stop(self) -> list[AdapterEvent]:
+        return [ProviderPartCompleted(self.id, ProviderPart(PROVIDER, self.wire()))]
+
+
+@attrs.define(eq=False)
+class _Hosted(_Opaque):
+    """A call of a tool of Anthropic's, or its result."""
+
+    calls: HostedBlocks = attrs.field(factory=HostedBlocks, kw_only=True)
+
+    def stop(self) -> list[AdapterEvent]:
+        return self.calls.events(self.wire())
 
 
 _KINDS: dict[str, Callable[[str, dict[str, Any]], Block]] = {

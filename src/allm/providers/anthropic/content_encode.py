@@ -48,6 +48,7 @@ from allm.data.content import (
     AudioPart,
     CachePoint,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -241,10 +242,10 @@ class ContentEncoder:
                 return self._reasoning(part) if of_assistant else None
             case CachePoint():  # a mark on the block before it
                 return None
-            case ProviderPart():
+            case HostedCall() | ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if of_assistant else part.provider == PROVIDER
-                return self._own(part, path, of_assistant=of_assistant) if own else None
+                return self._own(part, path, of_assistant=of_assistant) if own and part.data else None
             case _ as unreachable:
                 assert_never(unreachable)
 
@@ -274,7 +275,7 @@ class ContentEncoder:
         self.by_hand = self.by_hand or bool(kept)
         return kept
 
-    def _own(self, part: ProviderPart, path: Path, *, of_assistant: bool) -> dict[str, Any]:
+    def _own(self, part: HostedCall | ProviderPart, path: Path, *, of_assistant: bool) -> dict[str, Any]:
         if self.api_version >= STRICT_VERSION:
             kind = part.data.get("type")
             if of_assistant and kind == "document":

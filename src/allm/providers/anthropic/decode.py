@@ -18,6 +18,7 @@ from allm.data.errors import AdapterError
 from allm.data.response import FinishReason, Usage
 from allm.providers.anthropic.blocks import Block, cited, open_block
 from allm.providers.anthropic.errors import stream_error
+from allm.providers.anthropic.hosted_blocks import HostedBlocks
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.usual_events import read_deltas
 
@@ -100,6 +101,7 @@ class MessagesDecoder(StreamDecoder):
     _usage: _UsageReports = attrs.field(factory=_UsageReports, init=False)
     _open: dict[int | None, Block] = attrs.field(factory=dict[int | None, Block], init=False)
     _count: int = attrs.field(default=0, init=False)
+    _hosted: HostedBlocks | None = attrs.field(default=None, init=False)
     _call_ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
     _stop_reason: str | None = attrs.field(default=None, init=False)
 
@@ -208,11 +210,15 @@ class MessagesDecoder(StreamDecoder):
         self._stop_block(index)
         called = data.get("type") == "tool_use"
         call_id = self._call_ids.new(as_text(data.get("id")), "toolu") if called else ""
-        block = open_block(data, self._count, call_id)
+        block = open_block(data, self._count, call_id, self._hosted_calls)
         self._count += 1
         self._open[index] = block
         for event in block.start():
             self.add(event)
+
+    def _hosted_calls(self) -> HostedBlocks:
+        self._hosted = self._hosted or HostedBlocks()
+        return self._hosted
 
     def _stop_block(self, index: int | None) -> None:
         block = self._open.pop(index, None)

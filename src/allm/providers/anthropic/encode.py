@@ -51,10 +51,16 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
         ValidationError: With every problem found.
     """
     name = request.model or ""
+    hosted: list[Problem] = []
+    if any(tool.hosted for tool in request.tools):
+        from allm.providers.anthropic.hosted_tools import with_hosted
+
+        request = with_hosted(request, hosted)
     cache_for = None if options.prompt_cache is False else settings.prompt_cache or True
     encoder = ContentEncoder(name, settings.api_version, settings.origin, cache_for=cache_for)
     messages = encoder.encode(request.messages)
     problems = encoder.problems
+    problems += hosted
     if not messages and not problems:
         sentence = "nothing is left to send beside the system prompt; Anthropic needs a message to answer"
         problems.append(Problem(("messages",), "empty", sentence))

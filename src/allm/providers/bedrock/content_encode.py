@@ -39,6 +39,7 @@ from allm.data.content import (
     AudioPart,
     CachePoint,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -127,10 +128,10 @@ class ContentEncoder:
                 return self._reasoning(part) if of_assistant else None
             case CachePoint():
                 return {"cachePoint": {"type": "default"} | ({} if part.ttl is None else {"ttl": part.ttl})}
-            case ProviderPart():
+            case HostedCall() | ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if of_assistant else part.provider == PROVIDER
-                return dict(part.data) if own else None
+                return dict(part.data) if own and part.data else None
             case _ as unreachable:
                 assert_never(unreachable)
 

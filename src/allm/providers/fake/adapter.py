@@ -10,11 +10,14 @@ import attrs
 import trio
 
 from allm.adapters import AdapterOptions, Emit, MessageBuilder, call_user, dumps, parse_arguments, wrong_type
+from allm.data.content import HostedCall
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
     AdapterEvent,
     CitationAdded,
     Failed,
+    HostedCallCompleted,
+    HostedCallStarted,
     MessageCompleted,
     MessageStarted,
     RawChunk,
@@ -32,6 +35,7 @@ from allm.data.script import (
     Delay,
     ErrorItem,
     Finish,
+    HostedCallItem,
     PreflightError,
     Raw,
     Reasoning,
@@ -121,6 +125,10 @@ class Fake:
 
     def defers_tools(self, _request: Request, _options: AdapterOptions) -> bool:
         """Scripts may call any tool."""
+        return True
+
+    def hosts_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Scripts may have the calls of any."""
         return True
 
     def prepare(self, request: Request, _options: AdapterOptions) -> _FakeCall:
@@ -279,6 +287,15 @@ class _Player:
         self._block = ""
         return [ToolCallDelta(item.id, item.text)]
 
+    def _hosted_call(self, item: HostedCallItem) -> list[AdapterEvent]:
+        call_id = item.id or f"hosted_{self._count}"
+        self._block = ""
+        self._count += 1
+        data = {"type": "hosted_call", "id": call_id, "kind": item.kind}
+        begun = HostedCall(call_id, item.kind, "in_progress", item.input, provider="fake")
+        done = attrs.evolve(begun, status="completed", output=item.output, data=data)
+        return [HostedCallStarted(call_id, begun), HostedCallCompleted(call_id, done)]
+
     def _usage(self, item: UsageItem) -> list[AdapterEvent]:
         return [UsageReported(item.usage)]
 
@@ -298,6 +315,7 @@ _PLAYERS: dict[type, Callable[[_Player, Any], list[AdapterEvent]]] = {
     Reasoning: _Player._reasoning,
     ToolCallItem: _Player._tool_call,
     ToolCallDeltaItem: _Player._tool_call_delta,
+    HostedCallItem: _Player._hosted_call,
     UsageItem: _Player._usage,
     Raw: _Player._raw,
     ErrorItem: _Player._error,

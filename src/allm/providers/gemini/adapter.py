@@ -190,6 +190,10 @@ class Gemini(Connection, StreamAdapter):
         """20, of the models that give any: https://ai.google.dev/api/generate-content#GenerationConfig."""
         return 20
 
+    def hosts_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Which ones, the encoding knows."""
+        return True
+
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 

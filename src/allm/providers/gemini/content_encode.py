@@ -53,6 +53,7 @@ from allm.data.content import (
     AudioPart,
     CachePoint,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -187,10 +188,10 @@ class ContentEncoder:
                 return self._reasoning(part)
             case CachePoint():  # prompts are kept unasked
                 return None
-            case ProviderPart():
+            case HostedCall() | ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if role == "model" else part.provider == PROVIDER
-                known = own and not _NOT_PARTS.intersection(part.data)
+                known = own and part.data and not _NOT_PARTS.intersection(part.data)
                 return dict(part.data) if known else None
             case _ as unreachable:
                 assert_never(unreachable)

@@ -217,6 +217,9 @@ class GeminiDecoder(StreamDecoder):
                 self.add(cited)
         if self._grounding:
             self._parts.provider_part({"groundingMetadata": self._grounding})
+        if self._grounding or "urlContextMetadata" in self.notes:
+            for event in self._parts.hosted().of_answer(self._grounding, self.notes.get("urlContextMetadata")):
+                self.add(event)
         self.complete(finish, raw)
 
     def on_failure(self) -> None:

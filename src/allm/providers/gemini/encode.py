@@ -44,11 +44,17 @@ def encode(request: Request, options: AdapterOptions, origin: Origin = ITSELF) -
         ValidationError: With every problem found.
     """
     is_new, info = _is_new(request.model or ""), lookup(PROVIDER, request.model or "")
+    hosted: list[Problem] = []
+    if any(tool.hosted for tool in request.tools):
+        from allm.providers.gemini.hosted_tools import with_hosted
+
+        request = with_hosted(request, hosted, is_new=is_new)
     encoder = ContentEncoder(
         origin, signed_calls=is_new, media_in_results=info is None or info.media_in_tool_results is not False
     )
     encoder.encode(request.messages)
     problems = encoder.problems
+    problems += hosted
     if not encoder.contents and not problems:
         sentence = "nothing is left to send beside the system instruction; Gemini needs a message to answer"
         problems.append(Problem(("messages",), "empty", sentence))

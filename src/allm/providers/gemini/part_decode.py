@@ -26,6 +26,7 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.providers.gemini.hosted_parts import HOSTED, HostedParts
 from allm.providers.gemini.partial_args import PartialArguments
 
 __all__ = ["ITSELF", "PROVIDER", "PartDecoder"]
@@ -92,6 +93,7 @@ class PartDecoder:
     _call: _Call | None = attrs.field(default=None, init=False)
     _blocks: int = attrs.field(default=0, init=False)
     _ids: UniqueIds = attrs.field(init=False)
+    _hosted: HostedParts | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._ids = UniqueIds(self.taken)
@@ -112,7 +114,12 @@ class PartDecoder:
         else:
             self._close_run()
             # What the item is comes first, in whichever order the provider wrote it.
-            self.provider_part(dict(sorted(part.items(), key=lambda item: item[0] in _BESIDE_DATA)))
+            part = dict(sorted(part.items(), key=lambda item: item[0] in _BESIDE_DATA))
+            if HOSTED.isdisjoint(part):
+                self.provider_part(part)
+            else:
+                for event in self.hosted().events(part):
+                    self.add(event)
 
     def more(self, kind: str, texts: list[str]) -> str | None:
         """Take more of the block that is being received; its id, None if it is not of that kind."""
@@ -121,6 +128,11 @@ class PartDecoder:
             return None
         run.pieces.extend(texts)
         return run.id
+
+    def hosted(self) -> HostedParts:
+        """The calls of tools that run at Google."""
+        self._hosted = self._hosted or HostedParts()
+        return self._hosted
 
     def provider_part(self, data: dict[str, Any]) -> None:
         """Add an item that only Gemini understands."""

@@ -25,7 +25,7 @@ from allm.data.request import JsonSchema, Request
 from allm.providers.openai import chat_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection, is_openai, row_at, url_value
-from allm.providers.openai.presets import ENDPOINTS, Endpoint
+from allm.providers.openai.presets import ENDPOINTS, HOSTS, Endpoint
 
 __all__ = ["OpenAI", "endpoint_for"]
 
@@ -122,7 +122,7 @@ class OpenAI(Connection, StreamAdapter):
             body = chat_encode.encode(request, options, row, taken)
             decoder = functools.partial(ChatDecoder, row.name, row.sends_done, origin=origin)
         return self.stream_call(
-            join_url(base_url, _PATHS[endpoint]),
+            join_url(_versionless(row.name, base_url) if endpoint == "responses" else base_url, _PATHS[endpoint]),
             body,
             options,
             decoder,
@@ -155,10 +155,16 @@ class OpenAI(Connection, StreamAdapter):
         """The Responses API has a tool search; models that lack it refuse it themselves."""
         return self.endpoint_of(request, options) == "responses"
 
+    def hosts_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Which ones, the encoding knows."""
+        return True
+
     def endpoint_of(self, request: Request, options: AdapterOptions) -> str:
         """The API that the request goes to."""
         if self.endpoint != "auto":
             return self.endpoint
+        if self.row.name in HOSTS and any(tool.hosted for tool in request.tools):
+            return "responses"
         if self.row.endpoint is not None:
             return self.row.endpoint
         at_openai = is_openai(self.find_base_url(options, "responses", request.model))
@@ -167,3 +173,8 @@ class OpenAI(Connection, StreamAdapter):
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""
         await stream_events(prepared, emit)
+
+
+def _versionless(name: str, base_url: str) -> str:
+    """The address under which a service has the Responses API: DeepSeek has it beside `/v1`, not below."""
+    return base_url.rstrip("/").removesuffix("/v1") if name == "deepseek" else base_url

@@ -48,6 +48,7 @@ from allm.data.content import (
     AudioPart,
     CachePoint,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -91,12 +92,18 @@ def encode(
     Raises:
         ValidationError: With every problem found.
     """
+    hosted: list[Problem] = []
+    if any(tool.hosted for tool in request.tools):
+        from allm.providers.openai.hosted_tools import with_hosted
+
+        request = with_hosted(request, preset, hosted, responses=False)
     marks = preset.takes_cache_key and options.prompt_cache is not False and has_cache_points(request.messages)
     if marks:
         from allm.providers.openai.prompt_cache import takes_marks
 
         marks = takes_marks(preset, request.model)
     encoder = _MessageEncoder(preset, origin or Origin(preset.name), marks)
+    encoder.problems += hosted
     encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,
@@ -226,7 +233,7 @@ class _MessageEncoder:
             case ProviderPart():
                 own = part.provider == self.preset.name and part.data.get("type") in _USER_PARTS
                 return [dict(part.data)] if own else []
-            case ReasoningPart() | ToolCall() | CachePoint():  # only an assistant has the first two
+            case ReasoningPart() | ToolCall() | HostedCall() | CachePoint():  # only an assistant has the first three
                 return []
             case _:
                 assert_never(part)

@@ -16,6 +16,7 @@ import attrs
 __all__ = [
     "ELSEWHERE",
     "ENDPOINTS",
+    "HOSTS",
     "OPENAI",
     "OPENAI_ITSELF",
     "PRESETS",
@@ -167,6 +168,9 @@ ELSEWHERE = attrs.evolve(
     files=frozenset({"file", "input_audio", "video_url"}),
 )
 """A server at a `base_url` of which nothing else is known: it gets what every server takes."""
+
+HOSTS = frozenset({"openai", "azure", "xai", "deepseek"})
+"""Whose Responses API has tools that run there."""
 
 OPENAI_ITSELF = frozenset({"openai", "azure"})
 """Whom the limits in OpenAI's documentation bind; what other services take is for them to say."""

@@ -22,17 +22,28 @@ from typing import Any, ClassVar
 import attrs
 
 from allm.adapters import Run, StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
+from allm.data.content import HostedCall
 from allm.data.errors import AdapterError
-from allm.data.events import AdapterEvent, CitationAdded, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
+from allm.data.events import (
+    AdapterEvent,
+    CitationAdded,
+    HostedCallStarted,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from allm.data.logprobs import TokenLogprob
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.answer_notes import KINDS, PLAIN_COUNTS, reported_costs, special_counts
 from allm.providers.openai.errors import stream_error
+from allm.providers.openai.hosted_items import STARTED, kind_of
 from allm.providers.openai.logprobs import read_logprobs
 from allm.providers.openai.responses_items_decode import (
     Item,
     Items,
     call_of,
+    hosted_of,
     image_of,
     input_of,
     may_be_text,
@@ -101,6 +112,7 @@ class ItemDecoder:
     length_of: Callable[[str], int]
     custom_tools: frozenset[str] | None = None
     logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
+    _searched: str | None = attrs.field(default=None, init=False)  # the newest search for tools, which may have no id
     _items: Items = attrs.field(factory=Items, init=False)
 
     def added(self, event: dict[str, Any]) -> None:
@@ -110,6 +122,8 @@ class ItemDecoder:
         self._recognise(opened, item)
         if opened.is_call:
             self._start(opened, item)
+        elif opened.kind in STARTED:
+            self._start_hosted(opened, item)
 
     def part_added(self, event: dict[str, Any]) -> None:
         """`response.content_part.added`."""
@@ -183,6 +197,10 @@ class ItemDecoder:
         opened.name = as_text(item.get("name")) or ""
         self.add(ToolCallStarted(opened.id, opened.name))
 
+    def _start_hosted(self, opened: Item, item: dict[str, Any]) -> None:
+        opened.started = True
+        self.add(HostedCallStarted(opened.id, HostedCall(opened.id, kind_of(opened.kind, item), "in_progress")))
+
     def _more(self, kind: str, event: dict[str, Any]) -> None:
         opened = self._items.for_delta(kind, event)
         if not opened.is_call:
@@ -209,7 +227,15 @@ class ItemDecoder:
         elif opened.is_call:
             self._complete_call(opened, item)
         else:
-            self.add(image_of(self.provider, opened, item) or other_of(self.provider, opened, item))
+            self._complete_other(opened, item)
+
+    def _complete_other(self, opened: Item, item: dict[str, Any]) -> None:
+        whole = image_of(self.provider, opened, item)
+        if whole is None and (whole := hosted_of(self.provider, opened, item, self._searched)) is not None:
+            if not opened.started:
+                self._start_hosted(opened, item)
+            self._searched = opened.id if opened.kind == "tool_search_call" else self._searched
+        self.add(whole or other_of(self.provider, opened, item))
 
     def _recognise(self, opened: Item, item: dict[str, Any]) -> None:
         """Note that a call with free text is of a tool of the service, as its name is none of the request's."""

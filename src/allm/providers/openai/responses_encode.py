@@ -39,6 +39,11 @@ def encode(
     Raises:
         ValidationError: With every problem found.
     """
+    hosted: list[Problem] = []
+    if any(tool.hosted for tool in request.tools):
+        from allm.providers.openai.hosted_tools import with_hosted
+
+        request = with_hosted(request, preset, hosted, responses=True)
     marks = preset.takes_cache_key and options.prompt_cache is not False and has_cache_points(request.messages)
     if marks:
         from allm.providers.openai.prompt_cache import takes_marks
@@ -46,6 +51,7 @@ def encode(
         marks = takes_marks(preset, request.model)
     stored = request.options.get("store") is True
     encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=stored, marks=marks)
+    encoder.problems += hosted
     encoder.problems += unsupported_parts(request.messages, preset.name, refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,

@@ -24,12 +24,14 @@ from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
     CitationAdded,
+    HostedCallCompleted,
     ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
     TextCompleted,
     ToolCallCompleted,
 )
+from allm.providers.openai.hosted_items import hosted_call
 from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ __all__ = [
     "Item",
     "Items",
     "call_of",
+    "hosted_of",
     "image_of",
     "input_of",
     "may_be_text",
@@ -258,6 +261,12 @@ def image_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent 
         return None
     rest = {name: value for name, value in item.items() if name != "result"}
     return ImageCompleted(opened.id, ImagePart(image, metadata={provider: rest}))
+
+
+def hosted_of(provider: str, opened: Item, item: dict[str, Any], searched: str | None) -> AdapterEvent | None:
+    """A call that ran at the service; `searched` is the search that an output without an id is of."""
+    call = hosted_call(provider, (opened.kind == "tool_search_output" and searched) or opened.id, item)
+    return None if call is None else HostedCallCompleted(opened.id, call)
 
 
 def other_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:

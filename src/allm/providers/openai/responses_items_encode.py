@@ -46,6 +46,7 @@ from allm.data.content import (
     AudioPart,
     CachePoint,
     DocumentPart,
+    HostedCall,
     ImagePart,
     Part,
     ProviderPart,
@@ -177,7 +178,7 @@ class ItemEncoder:
                 return self._file(part, path)
             case ProviderPart():
                 return [dict(part.data)] if part.provider == self.provider and _is_content(part) else []
-            case ReasoningPart() | ToolCall() | CachePoint():  # only an assistant has the first two
+            case ReasoningPart() | ToolCall() | HostedCall() | CachePoint():  # only an assistant has the first three
                 return []
             case _:
                 assert_never(part)
@@ -212,7 +213,7 @@ class ItemEncoder:
             if self._is_too_long(item_id):
                 without_id.add(item_id)
                 waiting = []  # reasoning asks for its successor by the id
-            elif item_id is not None and orphaned and not isinstance(part, ProviderPart):
+            elif item_id is not None and orphaned and not isinstance(part, (HostedCall, ProviderPart)):
                 without_id.add(item_id)
             item = self._item(part, without_id)
             if item is None:
@@ -226,7 +227,7 @@ class ItemEncoder:
 
     def _id_of(self, part: Part) -> str | None:
         """The id that an item would have."""
-        if isinstance(part, ProviderPart):
+        if isinstance(part, (HostedCall, ProviderPart)):
             return as_text(part.data.get("id")) if self.origin.made(part) else None
         return as_text(self.origin.kept(part).get("id")) if isinstance(part, (TextPart, ToolCall)) else None
 
@@ -262,8 +263,8 @@ class ItemEncoder:
                 return self._message(part, without_id) if part.text else None
             case ToolCall():
                 return self._call(part, without_id)
-            case ProviderPart():
-                own = self.origin.made(part) and part.data.get("type") != MESSAGE_FIELDS
+            case HostedCall() | ProviderPart():
+                own = self.origin.made(part) and part.data and part.data.get("type") != MESSAGE_FIELDS
                 return dict(part.data) if own and part.data.get("id") not in without_id else None
             case ImagePart():
                 return self._image(part)

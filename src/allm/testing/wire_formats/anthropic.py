@@ -13,6 +13,7 @@ import attrs
 
 from allm.data.citation import Citation
 from allm.data.response import Usage
+from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
 
@@ -93,6 +94,20 @@ class Anthropic(Encoder):
         if block.kind == "reasoning":
             self._delta(block, type="signature_delta", signature=f"c2NyaXB0ZWQgc2lnbmF0dXJl{block.number:04d}")
         self._event("content_block_stop", index=block.index)
+
+    def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
+        begun = {"type": "server_tool_use", "id": call_id, "name": item.kind, "input": {}}
+        place = self._place()
+        self._event("content_block_start", index=place, content_block=begun)
+        delta = {"type": "input_json_delta", "partial_json": compact(dict(item.input))}
+        self._event("content_block_delta", index=place, delta=delta)
+        self._event("content_block_stop", index=place)
+        place = self._place()
+        sources = item.output.get("sources") if isinstance(item.output, dict) else None
+        found: Any = item.output if sources is None else [{"type": "web_search_result", **one} for one in sources]
+        result = {"type": f"{item.kind}_tool_result", "tool_use_id": call_id, "content": found}
+        self._event("content_block_start", index=place, content_block=result)
+        self._event("content_block_stop", index=place)
 
     def _on_finish(self) -> None:
         delta = {"stop_reason": STOP_REASONS[self.finish_reason], "stop_sequence": None}

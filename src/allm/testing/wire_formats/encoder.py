@@ -26,6 +26,7 @@ from allm.data.script import (
     Delay,
     ErrorItem,
     Finish,
+    HostedCallItem,
     PreflightError,
     Raw,
     Reasoning,
@@ -39,7 +40,7 @@ from allm.testing.wire_formats.errors import VendorError
 
 __all__ = ["Block", "Encoder", "compact", "split"]
 
-BlockKind = Literal["text", "reasoning", "tool_call"]
+BlockKind = Literal["text", "reasoning", "tool_call", "hosted"]
 TOKEN = re.compile(r"\s{0,4}\S{1,8}|\s+")
 
 
@@ -101,6 +102,7 @@ class Encoder(abc.ABC):
     pauses: dict[int, float] = attrs.field(init=False, factory=dict[int, float])
     pieces: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _numbers: Counter[str] = attrs.field(init=False, factory=Counter[str])
+    _hosted: int = attrs.field(init=False, default=0)
     _body: bytearray = attrs.field(init=False, factory=bytearray)
     _open: Block | None = attrs.field(init=False, default=None)
     _started: bool = attrs.field(init=False, default=False)
@@ -141,6 +143,16 @@ class Encoder(abc.ABC):
     @abc.abstractmethod
     def _on_raw(self, kind: str, payload: Any) -> None:
         """Write a chunk without a meaning."""
+
+    def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
+        """Write a call that ran at the provider; a format that has none writes nothing."""
+        del item, call_id
+
+    def _place(self) -> int:
+        """The index of one more block, which the format writes itself."""
+        self.blocks.append(Block("hosted", len(self.blocks), self._numbers["hosted"]))
+        self._numbers["hosted"] += 1
+        return len(self.blocks) - 1
 
     def malformed(self) -> None:
         """Write an event whose data is not JSON."""
@@ -194,6 +206,10 @@ class Encoder(abc.ABC):
                 self._cite(citation)
             case Reasoning(text):
                 self._deltas("reasoning", split(text))
+            case HostedCallItem():
+                self._close()
+                self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")
+                self._hosted += 1
             case Raw(_, bytes() as data):
                 self.write(data)
             case Raw(kind, payload):

@@ -15,6 +15,7 @@ import attrs
 
 from allm.data.citation import Citation
 from allm.data.response import Usage
+from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder
 from allm.testing.wire_formats.errors import VendorError, gemini_envelope
 
@@ -73,6 +74,16 @@ class Gemini(Encoder):
 
     def _on_fail(self, error: VendorError) -> None:
         self.write(json.dumps(gemini_envelope(error), ensure_ascii=False, indent=2) + "\n")
+
+    def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
+        if item.kind == "code_execution":
+            self._chunk([{"executableCode": {"language": "PYTHON", **item.input}}])
+            output = item.output.get("stdout") if isinstance(item.output, dict) else item.output
+            self._chunk([{"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": output}}])
+            return
+        kind = "GOOGLE_SEARCH_WEB" if item.kind == "web_search" else item.kind.upper()
+        self._chunk([{"toolCall": {"id": call_id, "toolType": kind, "args": dict(item.input)}}])
+        self._chunk([{"toolResponse": {"id": call_id, "toolType": kind, "response": item.output}}])
 
     def _on_raw(self, kind: str, payload: Any) -> None:
         self._data({kind: payload})

@@ -14,6 +14,7 @@ import attrs
 
 from allm.data.citation import Citation
 from allm.data.response import Usage
+from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
 from allm.testing.wire_formats.openai_chat import call_id, known
@@ -77,6 +78,21 @@ class OpenAIResponses(Encoder):
         item = self._output_item(block, done=True)
         self._output.append(item)
         self._event("response.output_item.done", output_index=block.index, item=item)
+
+    def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
+        place = self._place()
+        kind = "code_interpreter" if item.kind == "code_execution" else item.kind
+        begun: dict[str, Any] = {"type": f"{kind}_call", "id": call_id, "status": "in_progress"}
+        self._event("response.output_item.added", output_index=place, item=begun)
+        output: dict[str, Any] = dict(item.output) if isinstance(item.output, dict) else {}
+        done = {**begun, "status": "completed", **item.input, **output}
+        if item.kind == "web_search":
+            done = {**begun, "status": "completed", "action": {"type": "search", **item.input, **output}}
+        elif item.kind == "code_execution":
+            logs = [{"type": "logs", "logs": output.get("stdout", "")}]
+            done = {**begun, "status": "completed", **item.input, "outputs": logs}
+        self._output.append(done)
+        self._event("response.output_item.done", output_index=place, item=done)
 
     def _on_finish(self) -> None:
         reason = INCOMPLETE.get(self.finish_reason)
