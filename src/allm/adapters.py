@@ -50,7 +50,6 @@ JSON values:
     received.
 
 Encoding conversations and media:
-    `has_cache_points` finds an `allm.CachePoint` in messages,
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
     accept; `UniqueIds` keeps ids unique. `keep_encoding` keeps what a message was encoded to, and `kept_encoding` gives
     it back to the next request that has the same `encoding_format`; `Beginning` does so with the first messages of a
@@ -105,7 +104,6 @@ from allm.data.kept_encodings import (
     kept_encoding as kept_encoding,
 )
 from allm.data.media import Media as Media
-from allm.data.message import has_cache_points as has_cache_points
 from allm.data.message_builder import (
     MessageBuilder as MessageBuilder,
     Origin as Origin,
@@ -334,7 +332,6 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "finish_reason_of",
     "fit_schema",
     "form_fields",
-    "has_cache_points",
     "image_of_base64",
     "image_of_url",
     "is_text",

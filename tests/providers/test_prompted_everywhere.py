@@ -19,7 +19,13 @@ CALLS = (
 )
 ANSWER = '{"answer": "Sunny in Z\\u00fcrich \\u2600 \\ud83d\\ude00 ☀\\n\\"ok\\""}'
 SAID = 'Sunny in Zürich ☀ \U0001f600 ☀\n"ok"'
-MODELS = {"openai": "gpt-5.4", "openai_responses": "gpt-5.4", "anthropic": "claude-haiku-4-5", "gemini": "gemini-3-pro"}
+MODELS = {
+    "openai": "gpt-5.4",
+    "openai_responses": "gpt-5.4",
+    "anthropic": "claude-haiku-4-5",
+    "gemini": "gemini-3-pro",
+    "bedrock": "amazon.nova-2-lite-v1:0",
+}
 CHECKS = {
     "openai": check_openai_chat,
     "openai_responses": check_openai_responses,
@@ -98,10 +104,11 @@ async def test_a_conversation_moves_between_the_modes(wire):
     assert '\\"tool\\":\\"weather\\"' in told
     assert "Result of weather: " in told
     names = {"openai": '"role": "tool"', "openai_responses": "function_call_output", "anthropic": "tool_result"}
+    names["bedrock"] = "toolResult"
     assert json.dumps(native).count(names.get(wire, "functionResponse")) == 4
 
 
-@pytest.mark.parametrize("wire", FORMATS)
+@pytest.mark.parametrize("wire", CHECKS)
 async def test_the_vendors_take_the_requests(wire):
     """By their own types."""
     async with WireServer() as server:

@@ -17,7 +17,6 @@ from allm.data.content import (
     HOLDS,
     MEDIA_TYPES,
     PART_TYPES,
-    CachePoint,
     HostedCall,
     ImagePart,
     Part,
@@ -38,7 +37,6 @@ __all__ = [
     "Thread",
     "assistant",
     "call_ids",
-    "has_cache_points",
     "message_problems",
     "messages_problems",
     "put_begun",
@@ -279,12 +277,6 @@ def user(*content: str | Media | Part) -> Message:
         if isinstance(piece, str):
             refuse_file_name(piece, index)
     return Message("user", parts_of(content))
-
-
-def has_cache_points(messages: Iterable[Message]) -> bool:
-    """Whether there is a `CachePoint` in them."""
-    contents = (message.content for message in messages if type(message.content) is not str)
-    return any(isinstance(part, CachePoint) for content in contents for part in content)
 
 
 def assistant(*content: str | Part) -> Message:

@@ -37,7 +37,6 @@ from allm.adapters import (
     UnusableMediaError,
     call_name,
     encoding_format,
-    has_cache_points,
     keep_encoding,
     kept_encoding,
     refuse,
@@ -62,7 +61,7 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.chat_reasoning import DETAILS, FIELD
-from allm.providers.openai.presets import OPENAI, OPENAI_ITSELF, THINKING, Preset
+from allm.providers.openai.presets import OPENAI, OPENAI_ITSELF, TAKES_MARKS, THINKING, Preset
 from allm.providers.openai.shared_encode import (
     arguments_text,
     call_id,
@@ -97,11 +96,8 @@ def encode(
         from allm.providers.openai.hosted_tools import with_hosted
 
         request = with_hosted(request, preset, hosted, responses=False)
-    marks = preset.takes_cache_key and options.prompt_cache is not False and has_cache_points(request.messages)
-    if marks:
-        from allm.providers.openai.prompt_cache import takes_marks
-
-        marks = takes_marks(preset, request.model)
+    may_keep = preset.takes_cache_key and options.prompt_cache is not False
+    marks = may_keep and TAKES_MARKS.match(request.model or "") is not None
     encoder = _MessageEncoder(preset, origin or Origin(preset.name), marks)
     encoder.problems += hosted
     encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part, takes=MEDIA_TYPES)
@@ -124,7 +120,7 @@ def encode(
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
-    if marks or (options.prompt_cache, options.prompt_cache_key) != (None, None):
+    if encoder.marked or (options.prompt_cache, options.prompt_cache_key) != (None, None):
         from allm.providers.openai.prompt_cache import cache_fields
 
         optional |= cache_fields(options, preset, request, body["messages"])
@@ -168,6 +164,7 @@ class _MessageEncoder:
     preset: Preset
     origin: Origin
     marks: bool  # whether what is before a cache point is marked
+    marked: bool = attrs.field(default=False, init=False)  # whether anything was
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # files of the results
     _files: FileEncoder | None = attrs.field(default=None, init=False)
@@ -177,10 +174,12 @@ class _MessageEncoder:
         messages = tuple(messages)
         self._is_long = len(messages) > Beginning.FEW
         begun = Beginning.of(messages, self._whole_format) if self._is_long else Beginning()
-        encoded: list[dict[str, Any]] = [*begun.encoded] if begun.length else []
+        encoded: list[dict[str, Any]] = []
+        if begun.length:
+            encoded, self.marked = [*begun.encoded[0]], begun.encoded[1]
         for position, (index, message) in enumerate(results_in_place(messages, begun.length), begun.length):
             if position == index == begun.until:
-                begun.keep([*encoded])
+                begun.keep(([*encoded], self.marked))
             if message.role != "tool":
                 self._close_results(encoded)
             if (sent := self._message(message, ("messages", index))) is not None:
@@ -217,6 +216,7 @@ class _MessageEncoder:
                     from allm.providers.openai.prompt_cache import mark_end
 
                     mark_end(parts, part)
+                    self.marked = True
             else:
                 parts += self._part(part, (*path, "content", i))
         return {**encoded, "content": parts or ""}

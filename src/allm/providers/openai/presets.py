@@ -8,6 +8,7 @@ Groq and Mistral refuse fields of a message that they do not know; xAI calls its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -20,6 +21,7 @@ __all__ = [
     "OPENAI",
     "OPENAI_ITSELF",
     "PRESETS",
+    "TAKES_MARKS",
     "THINKING",
     "Preset",
     "UrlField",
@@ -41,6 +43,10 @@ ENDPOINTS: tuple[tuple[str, Endpoint], ...] = (
 
 THINKING = r"(ft:)?(o\d|gpt-(?!5-chat)([5-9]|\d\d)|codex)"
 """Models that think. The others answer 400 when they are asked for encrypted reasoning."""
+
+
+TAKES_MARKS = re.compile(r"(ft:)?gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)(?!\d)")
+"""Models whose prompts may be marked: up to where they are kept."""
 
 
 @attrs.frozen

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from typing import Any
 
 from allm.adapters import AdapterOptions, as_objects
 from allm.data.content import CachePoint
 from allm.data.request import Request
-from allm.providers.openai.presets import Preset
+from allm.providers.openai.presets import TAKES_MARKS, Preset
 
 __all__ = ["cache_fields", "mark_end", "takes_marks"]
 
@@ -22,12 +21,11 @@ logger: logging.Logger = logging.getLogger("allm")
 
 _MARK = "prompt_cache_breakpoint"
 _MOST_MARKS = 4
-_WITH_SETTINGS = re.compile(r"(ft:)?gpt-(5\.([6-9]|\d\d)|[6-9]|\d\d)(?!\d)")
 
 
 def takes_marks(preset: Preset, model: str | None) -> bool:
     """Whether parts of a prompt may be marked, and other settings given."""
-    return preset.takes_cache_key and _WITH_SETTINGS.match(model or "") is not None
+    return preset.takes_cache_key and TAKES_MARKS.match(model or "") is not None
 
 
 def mark_end(content: list[dict[str, Any]], point: CachePoint) -> None:

@@ -14,10 +14,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from allm.adapters import MEDIA_TYPES, AdapterOptions, Origin, Problem, has_cache_points, refuse, unsupported_parts
+from allm.adapters import MEDIA_TYPES, AdapterOptions, Origin, Problem, refuse, unsupported_parts
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
-from allm.providers.openai.presets import OPENAI, Preset
+from allm.providers.openai.presets import OPENAI, TAKES_MARKS, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
 from allm.providers.openai.shared_encode import (
     lacks,
@@ -44,11 +44,8 @@ def encode(
         from allm.providers.openai.hosted_tools import with_hosted
 
         request = with_hosted(request, preset, hosted, responses=True)
-    marks = preset.takes_cache_key and options.prompt_cache is not False and has_cache_points(request.messages)
-    if marks:
-        from allm.providers.openai.prompt_cache import takes_marks
-
-        marks = takes_marks(preset, request.model)
+    may_keep = preset.takes_cache_key and options.prompt_cache is not False
+    marks = may_keep and TAKES_MARKS.match(request.model or "") is not None
     stored = request.options.get("store") is True
     encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=stored, marks=marks)
     encoder.problems += hosted
@@ -78,7 +75,7 @@ def encode(
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
         "text": _known(format=_format(request.response_format, preset), verbosity=options.verbosity),
     }
-    if marks or (options.prompt_cache, options.prompt_cache_key) != (None, None):
+    if encoder.marked or (options.prompt_cache, options.prompt_cache_key) != (None, None):
         from allm.providers.openai.prompt_cache import cache_fields
 
         optional |= cache_fields(options, preset, request, body["input"])

@@ -89,6 +89,7 @@ class ItemEncoder:
         origin: Whose opaque data is sent.
         stored: The service keeps the items, so that reasoning may go back as its id alone.
         marks: What is before a cache point is marked.
+        marked: Something was.
         problems: What cannot be sent.
     """
 
@@ -96,6 +97,7 @@ class ItemEncoder:
     origin: Origin
     stored: bool = attrs.field(default=False, kw_only=True)
     marks: bool = attrs.field(default=False, kw_only=True)
+    marked: bool = attrs.field(default=False, init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _files: FileEncoder | None = attrs.field(default=None, init=False)
     _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls of custom tools
@@ -111,11 +113,11 @@ class ItemEncoder:
         begun = Beginning.of(messages, self._format) if len(messages) > Beginning.FEW else Beginning()
         items: list[Item] = []
         if begun.length:
-            known, custom = begun.encoded
+            known, custom, self.marked = begun.encoded
             items, self._custom = [*known], set(custom)
         for index, message in enumerate(messages[begun.length :], begun.length):
             if index == begun.until and not self.problems:
-                begun.keep(([*items], set(self._custom)))
+                begun.keep(([*items], set(self._custom), self.marked))
             if message.role == "assistant":
                 kept: list[Item] | None = kept_encoding(message, self._format)
                 items += self._answer(message) if kept is None else kept
@@ -163,6 +165,7 @@ class ItemEncoder:
                     from allm.providers.openai.prompt_cache import mark_end
 
                     mark_end(content, part)
+                    self.marked = True
             else:
                 content += self._content(part, (*path, "content", index))
         return content
