@@ -29,7 +29,7 @@ def main(chromium: str | None) -> None:
     begun, scope, urls = threading.Event(), trio.CancelScope(), []
 
     async def serve(task_status: trio.TaskStatus[list[str]]) -> None:
-        await server.run(engine, "127.0.0.1:0", started=task_status)
+        await server.run(engine, "127.0.0.1:0", task_status=task_status)
 
     async def work() -> None:
         urls.append(trio.lowlevel.current_trio_token())

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -320,16 +321,22 @@ def make_engine() -> allm.Engine:
     return allm.Engine(adapter=DemoModel(), tools=[pay])
 
 
-async def run(engine: allm.Engine, bind: str, *, store_url: str = "memory://", started: Any = None) -> None:
-    """Serve the page until it is cancelled; then the turns that still run are saved."""
+async def run(engine: allm.Engine, bind: str, *, store_url: str = "memory://", **options: Any) -> None:
+    """Serve the page until it is cancelled, or Hypercorn's `shutdown_trigger` ends; turns that still run are saved."""
     config = Config()
     config.bind = [bind]
     config.graceful_timeout = 0.5
     async with allm.session.open_store(store_url) as store, allm.session.host(store) as host:
-        options = {} if started is None else {"task_status": started}
         await serve(make_app(Chat(engine, store, host)), config, **options)
+
+
+async def interrupted() -> None:
+    """Wait for Ctrl-C, or for the end that a service manager asks for: as an exception it could hit any line."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            return
 
 
 if __name__ == "__main__":
     bind, store_url = os.environ.get("ALLM_BIND", "127.0.0.1:8000"), os.environ.get("ALLM_STORE", "memory://")
-    trio.run(lambda: run(make_engine(), bind, store_url=store_url))
+    trio.run(lambda: run(make_engine(), bind, store_url=store_url, shutdown_trigger=interrupted))

@@ -83,7 +83,7 @@ class Server:
         async def serve(task_status):
             bind = self.direct.removeprefix("http://") or "127.0.0.1:0"
             example = importlib.import_module("server")
-            await example.run(self.engine, bind, store_url=self.store, started=task_status)
+            await example.run(self.engine, bind, store_url=self.store, task_status=task_status)
 
         def work():
             try:
