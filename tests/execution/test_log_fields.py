@@ -11,6 +11,7 @@ import trio
 import allm
 from allm import fake, telemetry
 from allm.providers import Fake
+from allm.runtime import fitting
 
 BUSY = allm.AdapterError("try later", reason="overloaded", provider="fake", request_id="r-1", status=529)
 
@@ -55,8 +56,9 @@ async def test_the_span_is_named_while_somebody_listens(caplog, autojump_clock):
     assert [spans[record.allm_span_id] for record in caplog.records] == ["model_call", "chat"]
 
 
-async def test_services_and_advice_have_fields(caplog):
-    """A service that fails, and a warning about an unread stream."""
+async def test_services_and_advice_have_fields(caplog, monkeypatch):
+    """A service that fails, and a warning about an unread stream, which is given once in a process."""
+    monkeypatch.setattr(fitting, "_advised", set())
     with pytest.raises(allm.AdapterError):
         await allm.embed(allm.Engine(embedding_adapter=Refusing(), embedding_model="e"), ["x"])
     assert fields(caplog.records[-1])["allm_call"] == "embed"

@@ -12,7 +12,7 @@ import pytest
 
 import allm
 from allm import fake
-from allm.runtime.registry import COMPATIBLE, PROVIDERS, SERVICES, adapter_for, service_adapter
+from allm.runtime.registry import PROVIDERS, SERVICES, adapter_for, service_adapter
 from allm.testing import BEFORE_HEAD, Cut, GarbageHead, Reply, Reset, WireServer
 
 KEY = "sk-canary-0123456789-abcdefghijklmnopqrstuvwxyz"
@@ -28,6 +28,7 @@ CALLS = {
     "moderation": lambda engine: allm.moderate(engine, "hi", model="m"),
     "speech": lambda engine: allm.synthesize(engine, "hi", model="m"),
     "transcription": lambda engine: allm.transcribe(engine, AUDIO, model="m"),
+    "rerank": lambda engine: allm.rerank(engine, "owls", ["hoot", "moo"], model="m"),
 }
 ASKED = sorted(
     [
@@ -155,9 +156,9 @@ async def check(engine, service, caplog, *, answers):
 
 def engine_of(name, service, base_url, key=KEY):
     where = {} if base_url is None else {"base_url": base_url}
-    preset = {"preset": name} if name in COMPATIBLE else {}
     kind = "image" if service == "edit" else service
     made = adapter_for(name) if kind == "chat" else service_adapter(kind, name)
+    preset = {"preset": name} if hasattr(type(made), "preset") and name != "openai" else {}
     adapter = type(made)(api_key=key, **where, **preset)
     field = "adapter" if kind == "chat" else f"{kind}_adapter"
     assert KEY not in repr(adapter)
