@@ -41,7 +41,7 @@ class ConverseDecoder(StreamDecoder):
     def begin(self, headers: Mapping[str, str]) -> None:
         """AWS has its own header for the id of the request."""
         super().begin(headers)
-        self.request_id = headers.get("x-amzn-requestid") or self.request_id
+        self.request_id: str | None = headers.get("x-amzn-requestid") or self.request_id
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:
         """One event, which its name describes; one that is not known is passed over."""
