@@ -86,7 +86,7 @@ class OneByOne:
             try:
                 outcome = await self._ask(job.request)
             finally:
-                jobs.done()
+                jobs.ended()
             finish(job, outcome)
 
     async def _ask(self, request: Any) -> Outcome | None:
@@ -109,8 +109,7 @@ class OneByOne:
                 usage = earlier + usage if isinstance(usage, Usage) else earlier
             if error is None or not isinstance(error, AdapterError) or not error.retryable:
                 break
-            delay = attempts.delay(self._policy, error)
-            if delay is None:
+            if not attempts.has_another(self._policy, error):
                 if attempts.given_up:
                     return None
                 break
@@ -118,7 +117,8 @@ class OneByOne:
             await trio.sleep_until(attempts.resume)
         failed = error is not None
         cost = usage.total_cost if isinstance(usage, Usage) else None
-        return Outcome(None if failed else value, error, attempts.failures + (not failed), usage, cost)
+        count = attempts.failures + (not failed)
+        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since)
 
     async def _once(self, request: Any) -> tuple[Any, AllmError | None]:
         try:

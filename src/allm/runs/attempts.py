@@ -40,6 +40,7 @@ class Attempts:
         failures: Those that count, so far.
         resume: When the current wait for another attempt ends, on the Trio clock.
         scope: Cancels it.
+        refused_since: When it was refused first.
         given_up: Its wait was cut short, since the run ends; it is asked again when the run is resumed.
     """
 
@@ -47,9 +48,9 @@ class Attempts:
     resume: float = attrs.field(default=-math.inf, init=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     given_up: bool = attrs.field(default=False, init=False)
+    refused_since: float = attrs.field(default=math.inf, init=False)
     _refusals: int = attrs.field(default=0, init=False)
-    _refused_since: float = attrs.field(default=0.0, init=False)
-    _last: AdapterError | None = attrs.field(default=None, init=False)
+    _ruled: AdapterError | None = attrs.field(default=None, init=False)
     _allowed: float | None = attrs.field(default=None, init=False)
 
     def give_up(self) -> None:
@@ -58,15 +59,19 @@ class Attempts:
         if trio.current_time() < self.resume:
             self.scope.cancel()
 
-    def delay(self, policy: BulkRetry, error: AdapterError) -> float | None:
-        """Seconds until the next attempt after this error; None if there is none. Each error counts once."""
-        if error is self._last:
-            return self._allowed
-        self._last = error
+    def failed(self, policy: BulkRetry, error: AdapterError) -> float | None:
+        """Count a failure; seconds until the next attempt, None if there is none."""
+        self._ruled = error
         self._allowed = self._counted(policy, error)
         if self._allowed is not None:
             self.resume = trio.current_time() + self._allowed
         return self._allowed
+
+    def has_another(self, policy: BulkRetry, error: AdapterError) -> bool:
+        """Whether a call that failed may be made again, at `resume`."""
+        ruled, self._ruled = self._ruled, None
+        # The call's own retries may have counted this failure, and not waited because of a deadline of the call.
+        return (self._allowed if ruled is error else self.failed(policy, error)) is not None
 
     def _counted(self, policy: BulkRetry, error: AdapterError) -> float | None:
         now = trio.current_time()
@@ -76,10 +81,10 @@ class Attempts:
                 return None
             return policy.wait(error, self.failures)
         if not self._refusals:
-            self._refused_since = now
+            self.refused_since = now
         self._refusals += 1
         wait = policy.wait(error, self._refusals)
-        if self.given_up or wait is None or now + wait - self._refused_since > MOST_REFUSED:
+        if self.given_up or wait is None or now + wait - self.refused_since > MOST_REFUSED:
             return None
         return wait
 
@@ -101,7 +106,7 @@ class BulkRetry(RetryPolicy):
     def delay(self, error: AdapterError, attempt: int) -> float | None:
         """See `RetryPolicy`."""
         item = asking_for.get()
-        return RetryPolicy.delay(self, error, attempt) if item is None else item.delay(self, error)
+        return RetryPolicy.delay(self, error, attempt) if item is None else item.failed(self, error)
 
     def wait(self, error: AdapterError, failures: int) -> float | None:
         """Seconds to wait after that many failures; None if the same request cannot succeed later."""

@@ -25,7 +25,7 @@ from allm.runs.delivery import Delivery
 from allm.runs.fingerprint import Fingerprints
 from allm.runs.intake import AHEAD, Intake, Window
 from allm.runs.jobs import Jobs, Spending
-from allm.runs.journal import Journal, in_turn, open_journal
+from allm.runs.journal import Journal, RunTotals, in_turn, open_journal
 from allm.runs.lookup import LookUp
 from allm.runs.run import EXAMPLE, BulkRun, Parts
 from allm.runs.saving import Saver
@@ -246,8 +246,8 @@ class _Plan:
 
     def opened(self, journal: Journal | None, run: BulkRun[Any], limiter: trio.CapacityLimiter) -> Parts:
         """Make the parts of a run; blocks."""
-        spending = Spending(self.budget, 0.0 if journal is None else journal.totals().spent)
-        jobs = Jobs(spending, run._stop)
+        spending = Spending.after(self.budget, RunTotals() if journal is None else journal.totals())
+        jobs = Jobs(self.limit, spending, run._stop)
         if self.dedupe and (index := getattr(journal, "index_fingerprints", None)) is not None:
             index()
         seen = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.bulk import BulkError
 from allm.data.errors import AllmError
+from allm.runs.journal import RunTotals
 
 __all__ = ["Job", "Jobs", "Outcome", "Spending"]
 
@@ -33,6 +35,7 @@ class Outcome:
     Attributes:
         value: What the call returned, if it did not fail.
         cost: US dollars; None where they are not known.
+        refused_since: When the provider first refused it because of its load, on the Trio clock.
     """
 
     value: Any = None
@@ -40,6 +43,7 @@ class Outcome:
     attempts: int = 1
     usage: Any = None
     cost: float | None = None
+    refused_since: float = math.inf
 
 
 @define(eq=False)
@@ -55,6 +59,12 @@ class Spending:
     spent: float = 0.0
     _known: int = 0
     _sum: float = 0.0
+
+    @classmethod
+    def after(cls, budget: float | None, totals: RunTotals) -> Spending:
+        """That of a run that goes on."""
+        known = totals.done if totals.spent else 0
+        return cls(budget, totals.spent, known, totals.spent if known else 0.0)
 
     def add(self, cost: float | None) -> None:
         """Count an answer."""
@@ -78,11 +88,18 @@ class Spending:
 
 @define(eq=False)
 class Jobs:
-    """The queue. Whoever takes a job says `done` when it has ended."""
+    """The queue. Whoever takes a job says `ended` when it has.
 
+    Attributes:
+        most: Jobs that may be under way or not saved yet: what is lost if the process is killed.
+        underway, unsaved: How many are.
+    """
+
+    most: float
     _spending: Spending
     _stop: Callable[[Exception], None]
     underway: int = attrs.field(default=0, init=False)
+    unsaved: int = attrs.field(default=0, init=False)
     idle: int = attrs.field(default=0, init=False)
     _waiting: deque[Job] = attrs.field(factory=deque[Job], init=False)
     _ended: bool = attrs.field(default=False, init=False)
@@ -107,11 +124,18 @@ class Jobs:
         self._waiting.clear()
         self.end()
 
-    def done(self) -> None:
-        """A job that was taken has ended."""
+    def ended(self) -> None:
+        """A job that was taken has ended, and waits to be saved."""
         self.underway -= 1
+        self.unsaved += 1
+
+    def saved(self, count: int) -> None:
+        """Jobs are saved, or there is nothing to save of them."""
+        self.unsaved -= count
         if self._spending.budget is not None:
             self._lot.unpark_all()
+        else:
+            self._lot.unpark(count=count)
 
     async def surplus(self) -> int:
         """Wait for jobs that no idle taker is there for, and return how many; 0 at the end."""
@@ -126,14 +150,14 @@ class Jobs:
     async def take(self) -> Job | None:
         """The next job; None at the end."""
         while True:
-            if self._waiting:
+            if self._waiting and self.underway + self.unsaved < self.most:
                 room = self._spending.room(self.underway)
                 if room:
                     self.underway += 1
                     return self._waiting.popleft()
                 if room is False:
                     self._stop(_used_up(self._spending))
-            elif self._ended:
+            if self._ended and not self._waiting:
                 return None
             self.idle += 1
             try:

@@ -4,8 +4,8 @@ Theory of operation. The first read starts one task, which runs three kinds of o
 them up (`intake.py`, `lookup.py`), the asker asks those that the journal does not have (`asking.py`), and the saver
 saves what has ended and then hands it to the consumer (`saving.py`). None of them raises into the nursery: whatever
 ends the run early is kept, and raised to the consumer after all that was finished. A run that ends early stops reading
-and asking, finishes what is under way, and saves it. Leaving the block cancels what is under way, and saves what has
-ended.
+and asking, finishes what is under way, and saves it; one whose inputs cannot be read on asks those before. Leaving the
+block cancels what is under way, and saves what has ended.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from allm.data.response import Usage
 from allm.data.user_functions import call_user
 from allm.execution.stream.block import nursery_boundary
 from allm.runs.asking import Asker
-from allm.runs.attempts import CROWDED, MOST_REFUSED, is_fatal
+from allm.runs.attempts import CROWDED, is_fatal
 from allm.runs.delivery import Delivery
 from allm.runs.intake import Intake, Window
 from allm.runs.jobs import Job, Jobs, Outcome, Spending
@@ -172,8 +172,8 @@ class BulkRun(Generic[T]):
                     saving.start_soon(parts.saver.run, name="allm bulk saver")
                 try:
                     async with nursery_boundary() as nursery:
-                        nursery.start_soon(self._guarded, parts.intake.read, name="allm bulk reader")
-                        nursery.start_soon(self._guarded, self._look_up, name="allm bulk look-up")
+                        nursery.start_soon(self._read, name="allm bulk reader")
+                        nursery.start_soon(self._look_up, name="allm bulk look-up")
                         await self._guarded(self._ask)
                 finally:
                     if parts.saver is not None:
@@ -194,9 +194,18 @@ class BulkRun(Generic[T]):
         except Exception as error:
             self._stop(error)
 
+    async def _read(self) -> None:
+        try:
+            await self._parts.intake.read()
+        except Exception as error:  # raised by the inputs: those before it are asked
+            self._why = self._why or error
+
     async def _look_up(self) -> None:
         try:
             await self._parts.intake.pass_on()
+        except Exception as error:  # the inputs before it are asked
+            self._why = self._why or error
+            self._parts.intake.stop()
         finally:
             self._parts.jobs.end()
 
@@ -204,8 +213,8 @@ class BulkRun(Generic[T]):
         await self._parts.asker.run(self._parts.jobs, self._finish)
 
     def _stop(self, why: Exception) -> None:
-        if self._why is None and not self._over:
-            self._why = why
+        if not self._over:
+            self._why = self._why or why
             self._parts.intake.stop()
             self._parts.jobs.drop()
             self._parts.asker.stop()
@@ -216,18 +225,18 @@ class BulkRun(Generic[T]):
     def _finish(self, job: Job, outcome: Outcome | None) -> None:
         """An input was asked; None if not to the end."""
         if outcome is None:
+            self._parts.jobs.saved(1)
             return
         if isinstance(outcome.usage, Usage):
             self.usage += outcome.usage
         parts, error = self._parts, outcome.error
         parts.spending.add(outcome.cost)
-        now = trio.current_time()
         if error is None:
-            self._accepted = now
+            self._accepted = trio.current_time()
             if parts.spending.budget is not None and outcome.cost is None:
                 self._stop(_no_price(parts.spending.budget))
         elif is_fatal(error, own_model=getattr(job.request, "model", None) is not None) or (
-            error.reason in CROWDED and now - max(self._accepted, self._began) >= MOST_REFUSED
+            error.reason in CROWDED and self._accepted <= outcome.refused_since  # so long, and nobody was let in
         ):
             # The input is not to blame, so it has not failed: it is asked again when the run is resumed.
             fatal = BulkError(
@@ -235,6 +244,7 @@ class BulkRun(Generic[T]):
             )
             fatal.__cause__ = error
             self._stop(fatal)
+            parts.jobs.saved(1)
             return
         item = BulkItem[Any](
             key=job.key,
@@ -266,6 +276,7 @@ class BulkRun(Generic[T]):
             if parts.look_up.dedupe and finished.was_asked:
                 for copy in parts.look_up.ended(finished.fingerprint, finished.item):
                     self._copied(copy)
+        parts.jobs.saved(sum(finished.was_asked for finished in batch))
         most = parts.max_failures
         if most is not None and self._new_failures > most:
             what = f"{self._new_failures} inputs have failed, and max_failures={most} were allowed"
