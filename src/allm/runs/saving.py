@@ -13,8 +13,6 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.bulk import BulkError, BulkItem
 from allm.data.errors import AllmError
-from allm.data.json.codec import from_json, to_json
-from allm.data.json.tags import tag_of
 from allm.data.json.text import dumps_strict
 from allm.data.response import Response
 from allm.data.results import ChatResult
@@ -49,12 +47,18 @@ def row_of(finished: Finished) -> Row:
         )
         refused = BulkError(what, reason="call_failed")
         finished.item = item = attrs.evolve(item, response=None, error=refused)
-        value = to_json(refused)
+        value = _text(refused)
     status: Status = "done" if item.error is None else "open" if getattr(item.error, "retryable", False) else "failed"
     return Row(item.key, item.index, finished.fingerprint, status, item.attempts, finished.cost, value)
 
 
+# The codec is slow to import, and runs without a journal need none.
+
+
 def _text(value: Any) -> str:
+    from allm.data.json.codec import to_json
+    from allm.data.json.tags import tag_of
+
     if tag_of(value) is not None:
         return to_json(value)
     return dumps_strict({"value": value}).decode()
@@ -82,6 +86,8 @@ def item_of(row: Row, request: Any, index: int, output_type: Any = None) -> Bulk
 
 
 def _value(text: str) -> Any:
+    from allm.data.json.codec import from_json
+
     if text.startswith('{"value":'):
         return json.loads(text)["value"]
     return from_json(text)
