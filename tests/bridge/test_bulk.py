@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
+import trio
 
 import allm
 import allm.aio
@@ -103,6 +105,37 @@ def test_in_a_thread(tmp_path):
         assert (run.done, run.failed) == (10, 0)
     report = allm.blocking.run_shard(engine, texts(12), journal=journal, run="run")
     assert (report.done, report.replayed) == (12, 10)
+
+
+def test_functions_of_a_thread(tmp_path):
+    """Keys, calls, progress and what an adapter asks for are called in the thread that reads, which may use the run."""
+    threads, progress = set(), []
+
+    def key(_index, text):
+        threads.add(threading.get_ident())
+        return text
+
+    def call(engine, text):
+        threads.add(threading.get_ident())
+        return allm.blocking.generate(engine, text).output_text
+
+    def on_progress(run):
+        threads.add(threading.get_ident())
+        progress.append(run.done)
+
+    async def respond(request):
+        await trio.lowlevel.checkpoint()
+        return f"re: {request.messages[-1].text}"
+
+    engine = allm.Engine(adapter=Fake(respond=respond), model="m")
+    for options in ({}, {"call": call}):
+        with allm.blocking.bulk(
+            engine, texts(20), limit=3, key=key, on_progress=on_progress, ordered=True, **options
+        ) as run:
+            keys = [item.key for item in run]
+        assert keys == texts(20)
+    assert threads == {threading.get_ident()}
+    assert progress[-1] == 20
 
 
 def test_stop_in_a_thread():
