@@ -8,6 +8,7 @@ from allm.blocking.blocks import EventsBlock
 from allm.blocking.calls import run as run
 
 __all__ = [
+    "bulk",
     "chat",
     "classify",
     "count_tokens",
@@ -22,6 +23,7 @@ __all__ = [
     "moderate",
     "rerank",
     "run",
+    "run_shard",
     "session",
     "step",
     "stream",
@@ -35,7 +37,8 @@ __all__ = [
     "warm_up",
 ]
 import os
-from collections.abc import AsyncIterable, Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Unpack
 
 from typing_extensions import TypeForm
@@ -59,10 +62,54 @@ from allm.execution.services.images import ImageOptions
 from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SpeechOptions
 from allm.execution.services.transcription import TranscriptionOptions
+from allm.runs.bulk import Changed, Key, OnProgress, Requests, Retry, ShardReport, T
+from allm.runs.journal import Journal
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.catalog import ModelInfo
 from allm.runtime.engine import Engine
 
+@overload
+def bulk(
+    engine: Engine,
+    requests: Requests,
+    *,
+    call: Callable[..., Awaitable[T]],
+    limit: int = 64,
+    journal: str | Path | Journal | None = None,
+    run: str = "run",
+    key: Key | None = None,
+    ordered: bool = False,
+    budget: float | None = None,
+    attempts: int = 4,
+    max_failures: int | None = None,
+    retry: Retry = "retryable",
+    changed: Changed = "error",
+    replay: bool = True,
+    dedupe: bool = False,
+    on_progress: OnProgress | None = None,
+    **options: Any,
+) -> AbstractContextManager[Any]: ...
+@overload
+def bulk(
+    engine: Engine,
+    requests: Requests,
+    *,
+    call: None = None,
+    limit: int = 64,
+    journal: str | Path | Journal | None = None,
+    run: str = "run",
+    key: Key | None = None,
+    ordered: bool = False,
+    budget: float | None = None,
+    attempts: int = 4,
+    max_failures: int | None = None,
+    retry: Retry = "retryable",
+    changed: Changed = "error",
+    replay: bool = True,
+    dedupe: bool = False,
+    on_progress: OnProgress | None = None,
+    **options: Any,
+) -> AbstractContextManager[Any]: ...
 @overload
 def chat(
     engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
@@ -138,6 +185,24 @@ def rerank(
     top_n: int | None = None,
     **options: Unpack[UnaryOptions],
 ) -> RerankResponse: ...
+def run_shard(
+    engine: Engine,
+    requests: Requests,
+    *,
+    journal: str | Path | Journal,
+    run: str,
+    first: int = 0,
+    call: Callable[..., Awaitable[Any]] = ...,
+    limit: int = 64,
+    key: Key | None = None,
+    budget: float | None = None,
+    attempts: int = 4,
+    max_failures: int | None = None,
+    retry: Retry = "retryable",
+    changed: Changed = "error",
+    on_progress: OnProgress | None = None,
+    **options: Any,
+) -> ShardReport: ...
 @overload
 def step(
     engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
