@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -24,7 +24,7 @@ from allm.runs.attempts import Attempts, BulkRetry, asking_for
 from allm.runs.jobs import Job, Jobs, Outcome
 from allm.runtime.engine import Engine
 
-__all__ = ["Asker", "OneByOne"]
+__all__ = ["Asker", "CancelsBatches", "OneByOne"]
 
 
 class Asker(Protocol):
@@ -36,6 +36,15 @@ class Asker(Protocol):
 
     def stop(self) -> None:
         """Finish what is under way, and begin nothing."""
+        ...
+
+
+@runtime_checkable
+class CancelsBatches(Protocol):
+    """An `Asker` with something at the provider that goes on by itself."""
+
+    def cancel(self) -> None:
+        """End that too."""
         ...
 
 
