@@ -29,24 +29,24 @@ RESPONSE = allm.Response(
 ENGINE = allm.Engine(model="m")
 
 
-async def stub(_engine, _text):
+async def stub(_engine: allm.Engine, _text: str) -> allm.Response:
     await trio.sleep(SECONDS)
     return RESPONSE
 
 
-async def by_hand(count, _path):
+async def by_hand(count: int, _path: str | None) -> None:
     """The usual forty lines: a nursery, a limiter, a channel for the results."""
     send, receive = trio.open_memory_channel(4 * LIMIT)
     limiter = trio.Semaphore(LIMIT)
 
-    async def one(index, text):
+    async def one(index: int, text: str) -> None:
         try:
             response = await stub(ENGINE, text)
         finally:
             limiter.release()
         await send.send((index, response))
 
-    async def feed():
+    async def feed() -> None:
         async with trio.open_nursery() as calls:
             for index in range(count):
                 await limiter.acquire()
@@ -61,7 +61,7 @@ async def by_hand(count, _path):
     assert seen == count
 
 
-async def bulk(count, path):
+async def bulk(count: int, path: str | None) -> None:
     """`allm.bulk`, with a journal if there is a path."""
     middle, seen = [], 0
     async with allm.bulk(ENGINE, (f"q{index}" for index in range(count)), call=stub, limit=LIMIT, journal=path) as run:
@@ -77,7 +77,7 @@ async def bulk(count, path):
 WAYS = {"by hand": by_hand, "bulk": bulk, "bulk, journal": bulk, "replay": bulk}
 
 
-def measure(way, count, path, *, traced):
+def measure(way: str, count: int, path: str | None, *, traced: bool) -> None:
     """Run one way in this process and print its microseconds an item and its memory."""
     if traced:
         tracemalloc.start()
@@ -91,7 +91,7 @@ def measure(way, count, path, *, traced):
     print(f"{wall / count * 1e6:.0f} {cpu / count * 1e6:.0f} {peak:.0f}")
 
 
-def main(count):
+def main(count: int) -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.sqlite"

@@ -141,10 +141,9 @@ def test_functions_of_a_thread(tmp_path):
 def test_stop_in_a_thread():
     """Whoever reads may stop the run."""
     items = []
-    with allm.blocking.bulk(echo(), texts(1000), limit=2) as run:
-        with pytest.raises(allm.BulkError) as caught:
-            for item in run:
-                items.append(item)
-                run.stop()
+    with allm.blocking.bulk(echo(), texts(1000), limit=2) as run, pytest.raises(allm.BulkError) as caught:
+        for item in run:
+            items.append(item)
+            run.stop()
     assert caught.value.reason == "stopped"
     assert len(items) < 20

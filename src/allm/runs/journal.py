@@ -131,8 +131,13 @@ class Journal(Protocol):
         ...
 
 
-def open_journal(place: str | Path, run: str) -> Journal:
+def open_journal(place: str | Path, run: str, *, reads_only: bool = False) -> Journal:
     """Open the journal at a path or a URL; blocks while it checks the file or connects.
+
+    Args:
+        place: The path or the URL.
+        run: The name of the run.
+        reads_only: To look at the rows, also while a run writes them.
 
     Raises:
         BulkError: `journal`: it cannot be used; the message says why.
@@ -153,7 +158,7 @@ def open_journal(place: str | Path, run: str) -> Journal:
     from allm.runs.sqlite import SqliteJournal
 
     path = unquote(urlsplit(str(place)).path)[1:] if scheme == "sqlite" else str(place)
-    return SqliteJournal(path, run)
+    return SqliteJournal(path, run, reads_only=reads_only)
 
 
 def journal_error(what: str) -> BulkError:

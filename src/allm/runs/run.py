@@ -90,6 +90,7 @@ class BulkRun(Generic[T]):
     _reported: int = attrs.field(default=0, init=False)
     _new_failures: int = attrs.field(default=0, init=False)
     _began: float = attrs.field(default=0.0, init=False)
+    _latest: float = attrs.field(default=0.0, init=False)
     _accepted: float = attrs.field(default=-math.inf, init=False)
     _changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
@@ -100,9 +101,9 @@ class BulkRun(Generic[T]):
 
     @property
     def rate(self) -> float:
-        """Answers per second since the first item was asked for, without those that were found."""
-        since = trio.current_time() - self._began
-        return (self.done - self.replayed) / since if self._owner is not None and since > 0 else 0.0
+        """Answers per second, from the first item that was asked for to the last one, without those that were found."""
+        seconds = self._latest - self._began
+        return (self.done - self.replayed) / seconds if seconds > 0 else 0.0
 
     def stop(self) -> None:
         """Send nothing more. What is under way is finished, saved and delivered; then reading raises `BulkError`."""
@@ -271,6 +272,7 @@ class BulkRun(Generic[T]):
             attempts=outcome.attempts,
         )
         finished = Finished(item, job.fingerprint, outcome.cost, was_asked=True)
+        self._latest = trio.current_time()
         if parts.saver is None:
             self._deliver([finished])
         else:
