@@ -39,7 +39,7 @@ __all__ = [
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
 from typing_extensions import TypeForm
 
@@ -62,8 +62,9 @@ from allm.execution.services.images import ImageOptions
 from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SpeechOptions
 from allm.execution.services.transcription import TranscriptionOptions
-from allm.runs.bulk import Changed, Key, OnProgress, Requests, Retry, ShardReport, T
+from allm.runs.bulk import ShardReport, T
 from allm.runs.journal import Journal
+from allm.runs.plan import Changed, Key, OnProgress, Requests, Retry
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.catalog import ModelInfo
 from allm.runtime.engine import Engine
@@ -74,7 +75,7 @@ def bulk(
     requests: Requests,
     *,
     call: Callable[..., Awaitable[T]],
-    limit: int = 64,
+    limit: int | None = None,
     journal: str | Path | Journal | None = None,
     run: str = "run",
     key: Key | None = None,
@@ -86,6 +87,8 @@ def bulk(
     changed: Changed = "error",
     replay: bool = True,
     dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
 ) -> AbstractContextManager[Any]: ...
@@ -95,7 +98,7 @@ def bulk(
     requests: Requests,
     *,
     call: None = None,
-    limit: int = 64,
+    limit: int | None = None,
     journal: str | Path | Journal | None = None,
     run: str = "run",
     key: Key | None = None,
@@ -107,6 +110,8 @@ def bulk(
     changed: Changed = "error",
     replay: bool = True,
     dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
     on_progress: OnProgress | None = None,
     **options: Any,
 ) -> AbstractContextManager[Any]: ...

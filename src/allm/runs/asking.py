@@ -92,11 +92,15 @@ class OneByOne:
     async def _work(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
         is_inner.set(True)  # failures are data here
         while (job := await jobs.take()) is not None:
-            try:
-                outcome = await self._ask(job.request)
-            finally:
-                jobs.ended()
-            finish(job, outcome)
+            await self.ask(job, jobs, finish)
+
+    async def ask(self, job: Job, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
+        """Ask one input, and finish it."""
+        try:
+            outcome = await self._ask(job.request)
+        finally:
+            jobs.ended()
+        finish(job, outcome)
 
     async def _ask(self, request: Any) -> Outcome | None:
         attempts = Attempts()

@@ -25,17 +25,16 @@ from allm.data.bulk import BulkError
 from allm.data.errors import AdapterError, AllmError
 from allm.execution.services.batches import BatchedCall, Batches, batched_call, batches_of
 from allm.execution.stream.block import nursery_boundary
+from allm.runs.asking import OneByOne
 from allm.runs.jobs import Job, Jobs, Outcome
 from allm.runs.journal import Batch, Journal, in_turn
 from allm.runtime.batch_jobs import BatchAnswer, BatchJob
 from allm.runtime.engine import Engine
 
-__all__ = ["MOST_IN_BATCHES", "InBatches"]
+__all__ = ["InBatches"]
 
 Finish = Callable[[Job, Outcome | None], None]
 
-MOST_IN_BATCHES = 50_000
-"""Inputs under way unless `limit` says otherwise: all of them are in memory."""
 IDLE = 5.0
 """Seconds without another input after which a batch is sent that is not full."""
 FIRST_POLL, LONGEST_POLL, GROWTH = 10.0, 60.0, 1.5
@@ -64,6 +63,18 @@ class _Underway:
 
 
 @define(eq=False)
+class _Gathered:
+    """Inputs that will be a batch, and how many bytes their calls have."""
+
+    pairs: list[tuple[Job, BatchedCall]] = attrs.field(factory=list[tuple[Job, BatchedCall]])
+    size: int = 0
+
+    def add(self, job: Job, call: BatchedCall) -> None:
+        self.pairs.append((job, call))
+        self.size += call.size
+
+
+@define(eq=False)
 class InBatches:
     """An `Asker` that asks through batches.
 
@@ -73,6 +84,7 @@ class InBatches:
         name: That of the run.
         limit: Most inputs in one batch; the provider may have a lower limit.
         saved: Waits until what was finished is in the journal.
+        first: Asks one input at the usual price where a budget needs to know what an answer costs.
     """
 
     engine: Engine
@@ -82,6 +94,7 @@ class InBatches:
     name: str
     limit: int
     saved: Callable[[], Awaitable[None]]
+    first: OneByOne
     _batches: Batches = attrs.field(init=False)
     _underway: set[_Underway] = attrs.field(factory=set[_Underway], init=False)
     _claims: dict[tuple[str, str], tuple[_Underway, str]] = attrs.field(
@@ -153,56 +166,59 @@ class InBatches:
 
     async def _gather(self, jobs: Jobs, finish: Finish, start: Callable[[_Underway], None]) -> None:
         """Take all jobs, and start the batches that they make."""
-        gathered: dict[str, list[tuple[Job, BatchedCall]]] = {}
-        sizes: dict[str, int] = {}
-        most = min(self.limit, self._batches.most_requests)
+        gathered: dict[str, _Gathered] = {}
         while True:
             job = None
             with trio.move_on_after(IDLE if gathered else float("inf")) as idle:
                 job = await jobs.take()
             if job is None:
-                for group in list(gathered):
-                    self._send(gathered.pop(group), jobs, finish, start)
-                if idle.cancelled_caught:
+                for one in gathered.values():
+                    self._send(one, jobs, finish, start)
+                gathered.clear()
+                if not idle.cancelled_caught:
+                    return
+            elif (call := await self._prepared(job, jobs, finish)) is not None:
+                claimed = self._claims.pop((job.key, job.fingerprint), None)
+                if claimed is not None:
+                    batch, place = claimed
+                    batch.waiting[place] = job, call
+                    batch.unclaimed -= 1
+                    if not batch.unclaimed:
+                        start(batch)
                     continue
-                return
-            try:
-                call = await batched_call(self.engine, job.request, self.options)
-            except AllmError as error:
-                jobs.ended()
-                finish(job, Outcome(error=error))
-                continue
-            claimed = self._claims.pop((job.key, job.fingerprint), None)
-            if claimed is not None:
-                batch, place = claimed
-                batch.waiting[place] = job, call
-                batch.unclaimed -= 1
-                if not batch.unclaimed:
-                    start(batch)
-                continue
-            group = call.group
-            if group in gathered and sizes[group] + call.size > self._batches.most_bytes:
-                self._send(gathered.pop(group), jobs, finish, start)
-            sizes[group] = sizes[group] + call.size if group in gathered else call.size
-            gathered.setdefault(group, []).append((job, call))
-            if len(gathered[group]) >= most:
-                self._send(gathered.pop(group), jobs, finish, start)
+                one = gathered.setdefault(call.group, _Gathered())
+                if one.pairs and one.size + call.size > self._batches.most_bytes:
+                    self._send(gathered.pop(call.group), jobs, finish, start)
+                    one = gathered.setdefault(call.group, _Gathered())
+                one.add(job, call)
+                if len(one.pairs) >= min(self.limit, self._batches.most_requests):
+                    self._send(gathered.pop(call.group), jobs, finish, start)
 
-    def _send(
-        self, gathered: list[tuple[Job, BatchedCall]], jobs: Jobs, finish: Finish, start: Callable[[_Underway], None]
-    ) -> None:
+    async def _prepared(self, job: Job, jobs: Jobs, finish: Finish) -> BatchedCall | None:
+        """The call of a job; None if it has ended: it is invalid, or was asked to know what an answer costs."""
+        if jobs.needs_cost and (job.key, job.fingerprint) not in self._claims:
+            await self.first.ask(job, jobs, finish)
+            return None
+        try:
+            return await batched_call(self.engine, job.request, self.options)
+        except AllmError as error:
+            jobs.ended()
+            finish(job, Outcome(error=error))
+            return None
+
+    def _send(self, gathered: _Gathered, jobs: Jobs, finish: Finish, start: Callable[[_Underway], None]) -> None:
         if self._stopped:
-            for job, _ in gathered:
+            for job, _ in gathered.pairs:
                 jobs.ended()
                 finish(job, None)
             return
         noted = Batch(
             name=f"{_plain(self.name)}-{secrets.token_hex(8)}",
-            provider=gathered[0][1].sent.provider,
+            provider=gathered.pairs[0][1].sent.provider,
             submitted=time.time(),
-            items=tuple((job.key, job.index, job.fingerprint) for job, _ in gathered),
+            items=tuple((job.key, job.index, job.fingerprint) for job, _ in gathered.pairs),
         )
-        start(_Underway(noted, waiting={str(place): pair for place, pair in enumerate(gathered)}))
+        start(_Underway(noted, waiting={str(place): pair for place, pair in enumerate(gathered.pairs)}))
 
     # --- the life of a batch ---------------------------------------------------------------------------------------
 
@@ -248,14 +264,14 @@ class InBatches:
     async def _ended(self, batch: _Underway) -> BatchJob:
         """Wait for the end of a batch."""
         assert batch.vendor is not None  # noqa: S101
-        vendor, pause, heard, cancels = batch.vendor, FIRST_POLL, trio.current_time(), False
+        vendor, pause, heard, cancels, ended = batch.vendor, FIRST_POLL, trio.current_time(), False, trio.Event()
         while vendor.state == "running":
             if batch.cancelled.is_set() and not cancels:
                 vendor, cancels = await self._batches.cancel(vendor), True
                 pause = FIRST_POLL
                 continue
             with trio.move_on_after(pause):
-                await (trio.sleep_forever() if cancels else batch.cancelled.wait())
+                await (ended if cancels else batch.cancelled).wait()
             pause = min(pause * GROWTH, LONGEST_POLL)
             try:
                 vendor = await self._batches.get(vendor)

@@ -111,7 +111,7 @@ class BulkRun(Generic[T]):
         self._stop(BulkError(what, reason="stopped"))
 
     def cancel(self) -> None:
-        """As `stop`, and end the batches at the provider; what it has answered by then is still collected and delivered.
+        """As `stop`, and end the batches at the provider; what it has answered is still collected and delivered.
 
         Without batches it is `stop`.
         """
