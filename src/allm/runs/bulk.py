@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sized
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 import trio
@@ -36,73 +36,67 @@ __all__ = ["ShardReport", "bulk", "run_shard"]
 
 T = TypeVar("T")
 
-Requests = Iterable[Any] | AsyncIterable[Any]
-Key = Callable[[int, Any], Any]
-OnProgress = Callable[[BulkRun[Any]], Any]
-Retry = Literal["retryable", "all"]
-Changed = Literal["error", "rerun"]
-
 
 @overload
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[T]],
     limit: int = 64,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[T]]: ...
 @overload
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: None = None,
     limit: int = 64,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[Response]]: ...
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[Any]] | None = None,
     limit: int = 64,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[Any]]:
     """Ask many inputs, `limit` of them at once, with bounded memory, and keep the answers in a journal.
@@ -122,7 +116,7 @@ def bulk(
         call: Asks for one input: `allm.generate` (the default), `allm.chat`, `allm.embed`, or an async function of
             `(engine, request)`.
         limit: Most calls at once.
-        journal: A path of a SQLite file, the URL of a PostgreSQL database, or a `Journal`; None keeps nothing.
+        journal: A path of a SQLite file, or the URL of a PostgreSQL database; None keeps nothing.
         run: The name of the run in the journal.
         key: Names an input, from its index and the input; it has to be the same when the run is resumed. None: its
             index, as text.
@@ -163,7 +157,7 @@ def bulk(
 
 
 def _block(
-    engine: Engine, requests: Requests, *, options: dict[str, Any], **settings: Any
+    engine: Engine, requests: Iterable[Any] | AsyncIterable[Any], *, options: dict[str, Any], **settings: Any
 ) -> StreamBlock[BulkRun[Any]]:
     seal(options)
     plan = _Plan(engine=engine, requests=requests, options=options, **settings)
@@ -176,21 +170,21 @@ class _Plan:
     """The arguments of a run."""
 
     engine: Engine
-    requests: Requests
+    requests: Iterable[Any] | AsyncIterable[Any]
     call: Callable[..., Awaitable[Any]]
     limit: int
-    journal: str | Path | Journal | None
+    journal: str | os.PathLike[str] | Journal | None
     run: str
-    key: Key | None
+    key: Callable[[int, Any], Any] | None
     ordered: bool
     budget: float | None
     attempts: int
     max_failures: int | None
-    retry: Retry
-    changed: Changed
+    retry: Literal["retryable", "all"]
+    changed: Literal["error", "rerun"]
     replay: bool
     dedupe: bool
-    on_progress: OnProgress | None
+    on_progress: Callable[[BulkRun[Any]], Any] | None
     options: Mapping[str, Any]
     first: int = 0
     is_shard: bool = False
@@ -231,7 +225,7 @@ class _Plan:
 
     def open_journal(self) -> Journal | None:
         """Open the journal; blocks."""
-        if isinstance(self.journal, str | Path):
+        if isinstance(self.journal, str | os.PathLike):
             return open_journal(self.journal, self.run)
         if self.journal is None and self.dedupe:
             from allm.runs.sqlite import SqliteJournal
@@ -339,20 +333,20 @@ class ShardReport:
 
 async def run_shard(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
-    journal: str | Path | Journal,
+    journal: str | os.PathLike[str],
     run: str,
     first: int = 0,
     call: Callable[..., Awaitable[Any]] = generate,
     limit: int = 64,
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
-    on_progress: OnProgress | None = None,
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> ShardReport:
     """Run a part of a run to its end, in one of several workers: the answers are in the journal.
