@@ -222,7 +222,7 @@ def mcp(session: nox.Session) -> None:
     folder = session.cache_dir / "everything"
     if shutil.which("npm"):
         _npm(session, "tests/mcp/everything", folder)
-    options = session.posargs or ["tests/mcp", "tests/test_docs.py", "-k", "mcp", *PARALLEL]
+    options = session.posargs or ["tests/mcp", "tests/test_docs.py", "tests/examples", "-k", "mcp", *PARALLEL]
     session.run("pytest", *options, env={"EVERYTHING_MODULES": str((folder / "node_modules").resolve())})
 
 
