@@ -167,11 +167,11 @@ async def test_ctrl_c(server, to_server, on_pipes, source, tmp_path, presses):
     server.default = fifth
     async with on_pipes("bulk", str(source), "-o", str(output), "--limit", "2", *to_server) as process:
         await begun.wait()
-        for _ in range(presses):
+        process.send_signal(signal.SIGINT)
+        errors = (await process.stderr.receive_some()).decode()
+        if presses > 1:
             process.send_signal(signal.SIGINT)
-            if presses > 1:
-                await process.stderr.receive_some()
-        errors = b"".join([piece async for piece in process.stderr]).decode()
+        errors += b"".join([piece async for piece in process.stderr]).decode()
         code = await process.wait()
     assert code == 130, errors
     assert "Traceback" not in errors

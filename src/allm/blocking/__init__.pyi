@@ -38,7 +38,6 @@ __all__ = [
 ]
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Literal, Unpack
 
 from typing_extensions import TypeForm
@@ -63,8 +62,7 @@ from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SpeechOptions
 from allm.execution.services.transcription import TranscriptionOptions
 from allm.runs.bulk import ShardReport, T
-from allm.runs.journal import Journal
-from allm.runs.plan import Changed, Key, OnProgress, Requests, Retry
+from allm.runs.run import BulkRun
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.catalog import ModelInfo
 from allm.runtime.engine import Engine
@@ -72,47 +70,47 @@ from allm.runtime.engine import Engine
 @overload
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[T]],
     limit: int | None = None,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
     within: float | None = None,
     via: Literal["batch"] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> AbstractContextManager[Any]: ...
 @overload
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: None = None,
     limit: int | None = None,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
     within: float | None = None,
     via: Literal["batch"] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> AbstractContextManager[Any]: ...
 @overload
@@ -192,20 +190,20 @@ def rerank(
 ) -> RerankResponse: ...
 def run_shard(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
-    journal: str | Path | Journal,
+    journal: str | os.PathLike[str],
     run: str,
     first: int = 0,
     call: Callable[..., Awaitable[Any]] = ...,
     limit: int = 64,
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
-    on_progress: OnProgress | None = None,
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> ShardReport: ...
 @overload

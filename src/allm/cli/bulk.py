@@ -78,7 +78,7 @@ class Bulk:
 
     async def _ask(self, show: Callable[[], None]) -> None:
         try:
-            async with allm.bulk(self.engine, self.requests, journal=self.journal, **self.settings) as self._run:
+            async with allm.bulk(self.engine, self.requests, **self.settings) as self._run:
                 async for _ in self._run:
                     show()
         except Exception as error:

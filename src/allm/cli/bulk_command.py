@@ -96,6 +96,7 @@ def _asked(terminal: Terminal, given: dict[str, Any], retry: str) -> int:
                 journal=journal,
                 settings={
                     **settings,
+                    "journal": journal,
                     "run": given["run_name"],
                     "key": inputs.key,
                     "retry": retry,

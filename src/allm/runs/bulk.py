@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sized
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sized
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
 import trio
@@ -15,8 +15,8 @@ from allm.data.response import Response
 from allm.execution.generate import generate
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.http.transport import CLEANUP_SECONDS
-from allm.runs.journal import Journal, in_turn
-from allm.runs.plan import Changed, Key, OnProgress, Plan, Requests, Retry
+from allm.runs.journal import in_turn
+from allm.runs.plan import Plan
 from allm.runs.run import EXAMPLE, BulkRun, Parts
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
@@ -29,69 +29,69 @@ T = TypeVar("T")
 @overload
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[T]],
     limit: int | None = None,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
     within: float | None = None,
     via: Literal["batch"] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[T]]: ...
 @overload
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: None = None,
     limit: int | None = None,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
     within: float | None = None,
     via: Literal["batch"] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[Response]]: ...
 def bulk(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[Any]] | None = None,
     limit: int | None = None,
-    journal: str | Path | Journal | None = None,
+    journal: str | os.PathLike[str] | None = None,
     run: str = "run",
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
     within: float | None = None,
     via: Literal["batch"] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[Any]]:
     """Ask many inputs, `limit` of them at once, with bounded memory, and keep the answers in a journal.
@@ -112,7 +112,7 @@ def bulk(
         call: Asks for one input: `allm.generate` (the default), `allm.chat`, `allm.embed`, or an async function of
             `(engine, request)`.
         limit: Most calls at once (64), or most inputs in batches that have not ended (50,000).
-        journal: A path of a SQLite file, the URL of a PostgreSQL database, or a `Journal`; None keeps nothing.
+        journal: A path of a SQLite file, or the URL of a PostgreSQL database; None keeps nothing.
         run: The name of the run in the journal.
         key: Names an input, from its index and the input; it has to be the same when the run is resumed. None: its
             index, as text.
@@ -158,7 +158,7 @@ def bulk(
 
 
 def _block(
-    engine: Engine, requests: Requests, *, options: dict[str, Any], **settings: Any
+    engine: Engine, requests: Iterable[Any] | AsyncIterable[Any], *, options: dict[str, Any], **settings: Any
 ) -> StreamBlock[BulkRun[Any]]:
     seal(options)
     plan = Plan(engine=engine, requests=requests, options=options, **settings)
@@ -209,20 +209,20 @@ class ShardReport:
 
 async def run_shard(
     engine: Engine,
-    requests: Requests,
+    requests: Iterable[Any] | AsyncIterable[Any],
     *,
-    journal: str | Path | Journal,
+    journal: str | os.PathLike[str],
     run: str,
     first: int = 0,
     call: Callable[..., Awaitable[Any]] = generate,
     limit: int = 64,
-    key: Key | None = None,
+    key: Callable[[int, Any], Any] | None = None,
     budget: float | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
-    retry: Retry = "retryable",
-    changed: Changed = "error",
-    on_progress: OnProgress | None = None,
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> ShardReport:
     """Run a part of a run to its end, in one of several workers: the answers are in the journal.

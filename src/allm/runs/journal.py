@@ -6,8 +6,8 @@ durable when it returns.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -131,7 +131,7 @@ class Journal(Protocol):
         ...
 
 
-def open_journal(place: str | Path, run: str, *, reads_only: bool = False) -> Journal:
+def open_journal(place: str | os.PathLike[str], run: str, *, reads_only: bool = False) -> Journal:
     """Open the journal at a path or a URL; blocks while it checks the file or connects.
 
     Args:

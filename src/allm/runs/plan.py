@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import trio
@@ -27,14 +27,7 @@ from allm.runs.saving import Saver
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import check_options
 
-__all__ = ["Changed", "Key", "OnProgress", "Plan", "Requests", "Retry"]
-
-Requests = Iterable[Any] | AsyncIterable[Any]
-Key = Callable[[int, Any], Any]
-OnProgress = Callable[[BulkRun[Any]], Any]
-Retry = Literal["retryable", "all"]
-Changed = Literal["error", "rerun"]
-
+__all__ = ["Plan"]
 
 _A_DAY = 86_400
 
@@ -44,23 +37,23 @@ class Plan:
     """The arguments of a run."""
 
     engine: Engine
-    requests: Requests
+    requests: Iterable[Any] | AsyncIterable[Any]
     call: Callable[..., Awaitable[Any]]
     limit: int | None
-    journal: str | Path | Journal | None
+    journal: str | os.PathLike[str] | Journal | None
     run: str
-    key: Key | None
+    key: Callable[[int, Any], Any] | None
     ordered: bool
     budget: float | None
     attempts: int
     max_failures: int | None
-    retry: Retry
-    changed: Changed
+    retry: Literal["retryable", "all"]
+    changed: Literal["error", "rerun"]
     replay: bool
     dedupe: bool
     within: float | None
     via: Literal["batch"] | None
-    on_progress: OnProgress | None
+    on_progress: Callable[[BulkRun[Any]], Any] | None
     options: Mapping[str, Any]
     first: int = 0
     is_shard: bool = False
@@ -144,7 +137,7 @@ class Plan:
 
     def open_journal(self) -> Journal | None:
         """Open the journal; blocks."""
-        if isinstance(self.journal, str | Path):
+        if isinstance(self.journal, str | os.PathLike):
             return open_journal(self.journal, self.run)
         if self.journal is None and self.dedupe:
             from allm.runs.sqlite import SqliteJournal

@@ -297,7 +297,7 @@ class BulkRun(Generic[T]):
         parts.jobs.saved(sum(finished.was_asked for finished in batch))
         most = parts.max_failures
         if most is not None and self._new_failures > most:
-            what = f"{self._new_failures} inputs have failed, and max_failures={most} were allowed"
+            what = f"{self._new_failures} inputs have failed, more than the {most} that were allowed"
             self._stop(BulkError(what, reason="failures"))
         self._changed.unpark_all()
 
@@ -324,6 +324,6 @@ class BulkRun(Generic[T]):
 def _no_price(budget: float) -> BulkError:
     return BulkError(
         f"the price of the model's answers is not known, so the budget of ${budget:g} cannot be kept; leave the budget "
-        "out, or put in the prices (allm.models)",
+        "out",
         reason="budget",
-    )
+    ).advised(", or put in the prices: allm.models")
