@@ -7,7 +7,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 from urllib.parse import quote
 
 import attrs
@@ -15,9 +15,11 @@ import attrs
 from allm.adapters import (
     MAX_EVENT_BYTES,
     AdapterOptions,
+    Companion,
     Emit,
     FrameDecoder,
     HttpAdapter,
+    HttpCall,
     OutputMode,
     Problem,
     ServerSentEvent,
@@ -40,8 +42,11 @@ from allm.data.request import Request
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.providers.bedrock.encode import encode, output_modes
 from allm.providers.bedrock.errors import classify, stream_error
-from allm.providers.bedrock.names import PROVIDER
+from allm.providers.bedrock.names import PROVIDER, foundation_model
 from allm.providers.bedrock.signing import Signer, has_botocore
+
+if TYPE_CHECKING:
+    from allm.adapters import CountCall
 
 __all__ = ["Bedrock"]
 
@@ -55,6 +60,8 @@ BEDROCK = Vendor(
     classify=classify,
 )
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_NOT_COUNTED = re.compile(r"support counting tokens", re.IGNORECASE)
+CallT = TypeVar("CallT", bound=HttpCall)
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")  # it becomes a part of the host
 
 
@@ -151,6 +158,33 @@ class Bedrock(HttpAdapter, StreamAdapter):
         """The error of an exception in a stream, which is an event `error` of `FrameDecoder`."""
         return stream_error(report)
 
+    def count(self, request: Request, counted: Mapping[str, Any], options: AdapterOptions) -> CountCall:
+        """A call of CountTokens, which knows models and not the profiles that they are called through.
+
+        Args:
+            request: What is counted.
+            counted: The same as the service takes it, under `converse` or `invokeModel`.
+            options: Options of the call.
+
+        Raises:
+            EngineError, ValidationError: As `prepare`.
+        """
+        from allm.adapters import CountCall
+
+        base_url = self.find_base_url(options)
+        url = join_url(base_url, f"/model/{_model(foundation_model(request.model or ''))}/count-tokens")
+        call = self._signed(lambda: self.call(url, {"input": counted}, options))
+        elsewhere = self.origin(base_url).place is not None
+        return CountCall(call, "inputTokens", request, elsewhere=elsewhere, not_counted=_is_not_counted)
+
+    def companion(self, service: Companion) -> Any:
+        """Counts of tokens; models are listed by another service of AWS, and files are kept by none."""
+        if service != "token_counter":
+            return None
+        from allm.providers.bedrock.token_counter import TokenCounter
+
+        return TokenCounter(self)
+
     def _call(
         self,
         model: str | None,
@@ -160,8 +194,13 @@ class Bedrock(HttpAdapter, StreamAdapter):
         new_decoder: Callable[[], WireDecoder],
     ) -> StreamCall:
         url = join_url(self.find_base_url(options), f"/model/{_model(model or '')}/{method}")
+        limit = self.max_event_bytes
+        return self._signed(lambda: self.stream_call(url, body, options, new_decoder, max_event_bytes=limit))
+
+    def _signed(self, make: Callable[[], CallT]) -> CallT:
+        """The call that `make` makes, with a signature where it has no key."""
         try:
-            call = self.stream_call(url, body, options, new_decoder, max_event_bytes=self.max_event_bytes)
+            call = make()
         except EngineError as error:
             if error.reason == "missing_key":
                 error.advised("; or sign with the credentials of AWS: pip install 'allm-trio[bedrock]'")
@@ -197,6 +236,10 @@ class Bedrock(HttpAdapter, StreamAdapter):
         what = "the region of Bedrock is not known: set the environment variable AWS_REGION, such as to us-east-1"
         error = EngineError(what, reason="invalid_base_url", provider=PROVIDER, variables=_REGIONS)
         return error.advised(", or pass region=")
+
+
+def _is_not_counted(error: AdapterError) -> bool:
+    return error.reason == "invalid_request" and _NOT_COUNTED.search(error.message) is not None
 
 
 def _chunk(event: ServerSentEvent) -> ServerSentEvent:
