@@ -22,6 +22,7 @@ from allm.testing import Cut, Reply, WireServer, loopback_clock
 from allm.testing.wire_formats.bedrock import frame
 
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+NOVA = "us.amazon.nova-2-lite-v1:0"
 KEY = "bedrock-canary-0123456789"
 PDF = b"%PDF-1.4 small"
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
@@ -298,10 +299,13 @@ async def test_an_answer_in_one_piece_and_what_is_sent_back(clock):
     assert [call.id for call in response.tool_calls] == ["t1"]
     # To the same address: what only its maker can read goes nowhere else.
     message = allm.from_json(allm.to_json(response.message))
-    made_at = message.parts[0].made_at
+    made_at = message.parts[0].made_at.removesuffix("/anthropic")
     request = allm.request([allm.user("Hi"), message, allm.tool_result("t1", "ok")], model=CLAUDE)
     prepared = Bedrock(api_key=KEY, base_url=f"http://{made_at}").prepare(request, AdapterOptions())
     assert json.loads(prepared.body)["messages"][1]["content"] == PARTS
+    assert [(call.kind, call.status, call.input) for call in message.hosted_calls] == [
+        ("web_search", "completed", {"q": 1})
+    ]
     elsewhere = Bedrock(api_key=KEY, region="us-east-1").prepare(request, AdapterOptions())
     kinds = [next(iter(block)) for block in json.loads(elsewhere.body)["messages"][1]["content"]]
     assert kinds == ["text", "text", "toolUse"]
@@ -310,7 +314,7 @@ async def test_an_answer_in_one_piece_and_what_is_sent_back(clock):
 def test_any_region_reads_what_another_one_made():
     """Opaque data is Bedrock's, not one region's: models are served across regions."""
     adapter = Bedrock(api_key=KEY, region="us-east-1")
-    decoder = ConverseDecoder(origin=adapter.origin("https://bedrock-runtime.us-east-1.amazonaws.com"))
+    decoder = adapter.prepare(allm.request("Hi", model=CLAUDE), AdapterOptions()).new_decoder()
     decoder.begin({})
     document = {"output": {"message": {"content": PARTS[:1]}}, "stopReason": "end_turn"}
     message = decoder.decode_document(document)[-1].message
@@ -544,6 +548,116 @@ async def test_no_credentials_are_an_error_that_says_so(clock, credentials, monk
         assert server.requests == []
     assert response.error.reason == "authentication_failed"
     assert "no AWS credentials" in response.error.message
+
+
+# --- models of several makers ---
+
+
+async def test_what_one_makers_model_thought_goes_to_no_other(clock):
+    """A signature of Claude is nothing that Nova can read; a text and a call go everywhere."""
+    document = {"output": {"message": {"role": "assistant", "content": PARTS}}, "stopReason": "tool_use"}
+    async with WireServer(default=Reply.json(document)) as server:
+        adapter = Bedrock(api_key=KEY, base_url=server.base_url)
+        engine = allm.Engine(adapter=adapter, model=CLAUDE, retry=None)
+        response = await allm.generate(engine, "Hi")
+        thread = [allm.user("Hi"), response.message, allm.tool_result("t1", "ok")]
+        sent = {}
+        for model in (
+            CLAUDE,
+            "eu.anthropic.claude-sonnet-4-5",
+            "us.amazon.nova-2-lite-v1:0",
+            "openai.gpt-oss-120b-1:0",
+        ):
+            body = json.loads(adapter.prepare(allm.request(thread, model=model), AdapterOptions()).body)
+            sent[model] = body["messages"][1]["content"]
+    ours, newer, nova, gpt = sent.values()
+    assert ours == newer == PARTS
+    assert nova == gpt == [{"text": "Cited."}, {"text": "And more."}, PARTS[-1]]
+
+
+# --- tools that run at Amazon ---
+
+
+def test_hosted_tools_are_system_tools():
+    """Beside tools of your own; settings that Amazon has not, and other makers' models, are errors before."""
+
+    @allm.tool
+    def own(city: str) -> str:
+        """Tell."""
+        return city
+
+    tools = [allm.hosted.web_search(), own, allm.hosted.code_execution()]
+    offered = body_of(allm.user("Hi"), model=NOVA, tools=tools)["toolConfig"]["tools"]
+    assert [tool.get("systemTool", {}).get("name") for tool in offered] == [
+        None,
+        "nova_grounding",
+        "nova_code_interpreter",
+    ]
+    assert offered[0]["toolSpec"]["name"] == "own"
+    assert "toolConfig" not in body_of(allm.user("Hi"), model=NOVA, tools=tools, tool_choice="none")
+    assert tags_of(allm.user("Hi"), model=NOVA, tools=[allm.hosted.web_search(allowed_domains=["a.ch"])]) == [
+        "unsupported_option"
+    ]
+    adapter = Bedrock(api_key=KEY, region="us-east-1")
+    assert adapter.hosts_tools(allm.request("Hi", model=NOVA), AdapterOptions())
+    assert not adapter.hosts_tools(allm.request("Hi", model=CLAUDE), AdapterOptions())
+
+
+async def test_hosted_calls_stream_and_go_back(clock):
+    """What was asked for streams as any input; what the interpreter printed is JSON in a text."""
+    printed = json.dumps({"stdOut": "42", "stdErr": "", "exitCode": 0, "isError": False})
+    use = {"toolUseId": "s1", "name": "nova_code_interpreter", "type": "server_tool_use"}
+    result = {"toolUseId": "s1", "type": "nova_code_interpreter_result", "status": "success"}
+    frames = [
+        event("messageStart", role="assistant"),
+        event("contentBlockStart", contentBlockIndex=0, start={"toolUse": use}),
+        event("contentBlockDelta", contentBlockIndex=0, delta={"toolUse": {"input": '{"code":'}}),
+        event("contentBlockDelta", contentBlockIndex=0, delta={"toolUse": {"input": '"6 * 7"}'}}),
+        event("contentBlockStop", contentBlockIndex=0),
+        event("contentBlockStart", contentBlockIndex=1, start={"toolResult": result}),
+        event("contentBlockDelta", contentBlockIndex=1, delta={"toolResult": [{"text": printed}]}),
+        event("contentBlockStop", contentBlockIndex=1),
+        event("contentBlockDelta", contentBlockIndex=2, delta={"text": "It is 42."}),
+        event("contentBlockStop", contentBlockIndex=2),
+        event("messageStop", stopReason="end_turn"),
+        event("metadata", usage={"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}),
+    ]
+    async with WireServer(default=reply(*frames)) as server:
+        adapter = Bedrock(api_key=KEY, base_url=server.base_url)
+        engine = allm.Engine(adapter=adapter, model=NOVA, retry=None)
+        async with allm.stream_generate(engine, "6 * 7?", tools=[allm.hosted.code_execution()]) as events:
+            kinds = [type(one).__name__ async for one in events]
+        message = events.result().message
+        body = json.loads(adapter.prepare(allm.request([allm.user("?"), message], model=NOVA), AdapterOptions()).body)
+    assert ("HostedCallStarted" in kinds, "HostedCallCompleted" in kinds) == (True, True)
+    [call] = message.hosted_calls
+    assert (call.kind, call.status, call.input) == ("code_execution", "completed", {"code": "6 * 7"})
+    assert call.output == {"stdout": "42", "stderr": "", "return_code": 0}
+    assert body["messages"][1]["content"] == [
+        {"toolUse": {**use, "input": {"code": "6 * 7"}}},
+        {"toolResult": {**result, "content": [{"text": printed}]}},
+        {"text": "It is 42."},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "output"),
+    [
+        ("nova_grounding", [{"text": "no"}], "error", {"error": "no"}),
+        ("nova_code_interpreter", [{"text": '{"exitCode": 1, "isError": true}'}], "success", None),
+        ("nova_new", [{"text": "x"}], "success", {"content": [{"text": "x"}]}),
+    ],
+)
+async def test_hosted_calls_end_in_several_ways(clock, name, content, status, output):
+    """Also where a result has no call before it."""
+    block = {"toolUseId": "s1", "type": f"{name}_result", "status": status, "content": content}
+    document = {
+        "output": {"message": {"role": "assistant", "content": [{"toolResult": block}]}},
+        "stopReason": "end_turn",
+    }
+    [call] = (await ask(Reply.json(document))).hosted_calls
+    assert call.status == ("completed" if name == "nova_new" else "failed")
+    assert call.output == (output or {"stdout": None, "stderr": None, "return_code": 1})
 
 
 # --- Claude in its own format ---

@@ -42,7 +42,7 @@ from allm.data.request import Request
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.providers.bedrock.encode import encode, output_modes
 from allm.providers.bedrock.errors import classify, stream_error
-from allm.providers.bedrock.names import PROVIDER, foundation_model
+from allm.providers.bedrock.names import PROVIDER, family_of, foundation_model, of_family
 from allm.providers.bedrock.signing import Signer, has_botocore
 
 if TYPE_CHECKING:
@@ -119,6 +119,10 @@ class Bedrock(HttpAdapter, StreamAdapter):
         """By the model's name."""
         return output_modes(request)
 
+    def hosts_tools(self, request: Request, _options: AdapterOptions) -> bool:
+        """Amazon's own models do."""
+        return family_of(request.model or "") == "amazon"
+
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 
@@ -127,7 +131,7 @@ class Bedrock(HttpAdapter, StreamAdapter):
             ValidationError: A model name, message, file, tool choice, format or option that cannot be sent; all at
                 once.
         """
-        origin = self.origin(self.find_base_url(options))
+        origin = of_family(self.origin(self.find_base_url(options)), request.model)
         body, decoder = encode(request, options, origin), functools.partial(ConverseDecoder, origin=origin)
         call = self._call(request.model, "converse-stream", body, options, decoder)
         return attrs.evolve(call, new_splitter=FrameDecoder)

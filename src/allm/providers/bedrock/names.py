@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 
+import attrs
+
 from allm.adapters import Origin
 
-__all__ = ["INVALID_JSON", "ITSELF", "PROVIDER", "family_of", "foundation_model"]
+__all__ = ["INVALID_JSON", "ITSELF", "PROVIDER", "family_of", "foundation_model", "of_family"]
 
 PROVIDER = "bedrock"
 """Marks the parts of a message that go back to Bedrock, and the key of metadata kept for it."""
@@ -42,3 +44,11 @@ def family_of(name: str) -> str:
     """Whose model it is, such as `anthropic`; a name that does not tell is a family of its own."""
     model = foundation_model(name)
     return model if model.startswith("arn:") else model.partition(".")[0]
+
+
+def of_family(origin: Origin, model: str | None) -> Origin:
+    """Where what only its maker can read goes back to: the models of one maker at an address.
+
+    Claude refuses the signature of a thought of Nova, and the other way round.
+    """
+    return attrs.evolve(origin, place=f"{origin.place or PROVIDER}/{family_of(model or '')}")

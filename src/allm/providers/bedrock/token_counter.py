@@ -10,6 +10,7 @@ from allm.adapters import AdapterOptions, CountCall, UnaryAdapter, post_count
 from allm.data.request import Request
 from allm.data.token_count import TokenCount
 from allm.providers.bedrock.encode import encode
+from allm.providers.bedrock.names import of_family
 
 if TYPE_CHECKING:
     from allm.providers.bedrock.adapter import Bedrock
@@ -38,7 +39,7 @@ class TokenCounter(UnaryAdapter[Request, TokenCount]):
         Raises:
             EngineError, ValidationError: As `Bedrock.prepare`.
         """
-        origin = self.adapter.origin(self.adapter.find_base_url(options))
+        origin = of_family(self.adapter.origin(self.adapter.find_base_url(options)), request.model)
         body = encode(request, options, origin)
         counted = {name: body[name] for name in _COUNTED if name in body}
         return self.adapter.count(request, {"converse": counted}, options)
