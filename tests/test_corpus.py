@@ -37,6 +37,40 @@ async def test_recorded_answer_folds_to_expected(api, case, cut):
     assert differences(response, case.expected) == []
 
 
+def objects_in(value):
+    """Every object of a JSON value, at any depth."""
+    if isinstance(value, dict):
+        yield value
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from objects_in(item)
+
+
+FOLDERS = frozenset(every_folder())
+WHOLE = [
+    case
+    for _, case in CASES
+    if case.folder in FOLDERS and not case.recorded["stream"] and case.recorded["kind"] == "chat"
+]
+
+
+@pytest.mark.skipif(not WHOLE, reason=f"no recorded answers at {RECORDINGS}")
+@pytest.mark.parametrize("case", WHOLE, ids=lambda case: case.name)
+async def test_hosted_calls_are_what_the_body_says(case):
+    """Each is kept as the item that it was, and was asked for what stands in it."""
+    async with WireServer() as server:
+        server.add(Reply.recorded(case.folder))
+        adapter = chat_adapter(case.url, server.base_url)
+        engine = allm.Engine(adapter=adapter, model=model_of(case.folder), retry=None)
+        message = (await allm.generate(engine, "hello")).message
+    items = list(objects_in(json.loads((case.folder / "response.body").read_bytes())))
+    hosted = [part for part in message.parts if isinstance(part, allm.HostedCall) and part.data]
+    assert all(part.data in items for part in hosted)
+    texts = json.dumps(items)
+    texts += texts.replace('\\"', '"')  # what was asked for may be JSON in a text
+    for call in message.hosted_calls:
+        assert all(json.dumps(value) in texts for value in (call.input or {}).values() if isinstance(value, str))
+
+
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS} and {RECORDINGS}")
 def test_every_expectation_is_compared_or_left_aside():
     """A key of the second set that nothing reads would be an expectation that is never checked."""

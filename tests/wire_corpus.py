@@ -28,8 +28,12 @@ class Case:
     name: str
 
     @property
+    def recorded(self):
+        return json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+
+    @property
     def expected(self):
-        expected = json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+        expected = self.recorded
         return expected if "outcome" in expected else recordings.translated(self.folder, expected)
 
     @property
