@@ -276,6 +276,15 @@ async def test_an_answer_with_everything(clock):
     assert allm.from_json(allm.to_json(response)) == response
 
 
+async def test_an_answer_has_its_costs(clock):
+    """By the id of its profile, which has a geography in front."""
+    usage = {"inputTokens": 1_000_000, "outputTokens": 1_000_000, "totalTokens": 2_000_000}
+    document = {"output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}}, "stopReason": "end_turn"}
+    response = await ask(Reply.json({**document, "usage": usage}))
+    prices = allm.models.lookup("bedrock", CLAUDE).prices[0]
+    assert response.usage.total_cost == pytest.approx(prices.input + prices.output)
+
+
 PARTS = [
     {"reasoningContent": {"reasoningText": {"text": "Hm.", "signature": "c2ln"}}},
     {"reasoningContent": {"redactedContent": "cmVk"}},

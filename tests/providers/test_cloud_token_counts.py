@@ -8,8 +8,9 @@ import json
 import pytest
 
 import allm
+from allm.adapters import foundation_model
 from allm.providers import Anthropic, Bedrock, Gemini
-from allm.providers.bedrock.names import family_of, foundation_model
+from allm.providers.bedrock.names import family_of
 from allm.testing import Reply, WireServer
 
 BARE = "anthropic.claude-sonnet-4-20250514-v1:0"

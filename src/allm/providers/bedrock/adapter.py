@@ -30,6 +30,7 @@ from allm.adapters import (
     as_object,
     as_text,
     explains_settings,
+    foundation_model,
     join_url,
     loads,
     malformed,
@@ -42,7 +43,7 @@ from allm.data.request import Request
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.providers.bedrock.encode import encode, output_modes
 from allm.providers.bedrock.errors import classify, stream_error
-from allm.providers.bedrock.names import PROVIDER, family_of, foundation_model, of_family
+from allm.providers.bedrock.names import PROVIDER, family_of, of_family
 from allm.providers.bedrock.signing import Signer, has_botocore
 
 if TYPE_CHECKING:

@@ -1,20 +1,12 @@
-"""Names that mark what is kept for Bedrock, and those of its models.
-
-https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html: a model has an id, such as
-`anthropic.claude-haiku-4-5-20251001-v1:0`, which begins with its maker. A profile that spreads requests over the
-regions of a geography has the same id with that geography in front, and an ARN ends with one of both. The ARN of a
-profile, a custom model or an endpoint of one's own names no model.
-"""
+"""Names that mark what is kept for Bedrock, and whose models there are."""
 
 from __future__ import annotations
 
-import re
-
 import attrs
 
-from allm.adapters import Origin
+from allm.adapters import Origin, foundation_model
 
-__all__ = ["INVALID_JSON", "ITSELF", "PROVIDER", "family_of", "foundation_model", "of_family"]
+__all__ = ["INVALID_JSON", "ITSELF", "PROVIDER", "family_of", "of_family"]
 
 PROVIDER = "bedrock"
 """Marks the parts of a message that go back to Bedrock, and the key of metadata kept for it."""
@@ -24,20 +16,6 @@ ITSELF = Origin(PROVIDER)
 
 INVALID_JSON = "INVALID_JSON"
 """The key for arguments that are not JSON, as the input of a call has to be an object; Anthropic documents it."""
-
-_GEOGRAPHY = re.compile(r"^(?:us|us-gov|eu|apac|jp|au|ca|global)\.(?=[a-z0-9]+\.)")
-_NAMING = frozenset({"foundation-model", "inference-profile"})
-"""Kinds of resources whose ARN ends with the id of a model or of its profile."""
-
-
-def foundation_model(name: str) -> str:
-    """The id of the model that a name stands for; the name itself where it does not tell."""
-    if name.startswith("arn:"):
-        kind, _, resource = name.split(":", 5)[-1].partition("/")
-        if kind not in _NAMING:
-            return name
-        name = resource
-    return _GEOGRAPHY.sub("", name)
 
 
 def family_of(name: str) -> str:
