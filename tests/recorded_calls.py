@@ -6,11 +6,10 @@ import json
 import re
 from urllib.parse import unquote, urlsplit
 
-from allm.providers import Anthropic, Bedrock, Gemini, OpenAI
+from allm.providers import Anthropic, Bedrock, Cohere, Gemini, OpenAI
 
 _PRESETS = {
     "azure": "azure",
-    "cohere": "cohere",
     "deepseek": "deepseek",
     "mistral": "mistral",
     "openrouter": "openrouter",
@@ -34,6 +33,8 @@ def chat_adapter(url, base_url):
         return Gemini(**settings)
     if "anthropic" in place.netloc:
         return Anthropic(**settings)
+    if "cohere" in place.netloc:
+        return Cohere(**settings)
     preset = next((preset for part, preset in _PRESETS.items() if part in place.netloc), None)
     endpoint = "chat_completions" if place.path.endswith("/chat/completions") else "responses"
     return OpenAI(endpoint=endpoint, **settings, **({} if preset is None else {"preset": preset}))

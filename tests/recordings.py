@@ -35,7 +35,7 @@ _APIS = {
     "/converse": "bedrock",
     "/converse-stream": "bedrock",
     "/invoke-with-response-stream": "anthropic_on_bedrock",
-    "/v2/chat": "later",
+    "/v2/chat": "cohere",
 }
 
 CHAT = frozenset({"chat", "error"})

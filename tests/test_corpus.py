@@ -20,6 +20,7 @@ APIS = (
     "gemini",
     "bedrock",
     "anthropic_on_bedrock",
+    "cohere",
 )
 CASES = [(api, case) for api in APIS for case in cases(api)]
 

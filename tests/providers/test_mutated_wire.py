@@ -14,6 +14,7 @@ from allm.data.json.text import dumps, loads, parse_arguments
 from allm.http.sse import SSEDecoder
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.bedrock.decode import ConverseDecoder
+from allm.providers.cohere.chat_decode import ChatDecoder as CohereDecoder
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
@@ -32,6 +33,7 @@ DECODERS = {
     "anthropic": MessagesDecoder,
     "gemini": GeminiDecoder,
     "bedrock": ConverseDecoder,
+    "cohere": CohereDecoder,
 }
 SPLITTERS = {"bedrock": FrameDecoder}
 ANSWERS = 300  # for each API
@@ -42,6 +44,7 @@ ADAPTERS = {
     "gpt-5.4": allm.providers.OpenAI(api_key="k", endpoint="responses"),
     "claude-haiku-4-5": allm.providers.Anthropic(api_key="k"),
     "gemini-3-pro": allm.providers.Gemini(api_key="k"),
+    "command-a-plus": allm.providers.Cohere(api_key="k"),
     "us.amazon.nova-2-lite-v1:0": allm.providers.Bedrock(api_key="k", region="us-east-1"),
 }
 

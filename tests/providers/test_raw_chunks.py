@@ -10,16 +10,18 @@ import pytest
 import allm
 from allm import fake
 from allm.adapters import FrameDecoder
-from allm.providers import Anthropic, Bedrock, Gemini, OpenAI
+from allm.providers import Anthropic, Bedrock, Cohere, Gemini, OpenAI
 from allm.testing import Reply, WireServer, loopback_clock
 
 SCRIPT = [fake.reasoning("Hm."), fake.text("Hello "), fake.text("you"), fake.tool_call("f", {"a": 1})]
-FORMATS = ("openai", "openai_responses", "anthropic", "gemini", "bedrock")
+FORMATS = ("openai", "openai_responses", "anthropic", "gemini", "bedrock", "cohere")
 
 
 def adapter_of(wire_format, server):
     if wire_format == "anthropic":
         return Anthropic(api_key="k", base_url=server.url("anthropic"))
+    if wire_format == "cohere":
+        return Cohere(api_key="k", base_url=server.base_url)
     if wire_format == "bedrock":
         return Bedrock(api_key="k", region="us-east-1", base_url=server.base_url)
     if wire_format == "gemini":
