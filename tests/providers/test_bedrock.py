@@ -15,11 +15,12 @@ import trio
 import allm
 from allm import fake
 from allm.adapters import AdapterOptions, FrameDecoder
-from allm.data.content import ProviderPart, ReasoningPart, TextPart
+from allm.data.content import DocumentPart, ProviderPart, ReasoningPart, TextPart
 from allm.providers import Anthropic, Bedrock
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.testing import Cut, Reply, WireServer, loopback_clock
 from allm.testing.wire_formats.bedrock import frame
+from request_types import check_bedrock
 
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 NOVA = "us.amazon.nova-2-lite-v1:0"
@@ -120,6 +121,38 @@ def test_a_request_with_everything():
     assert body["guardrailConfig"] == {"guardrailIdentifier": "g"}
 
 
+def test_the_types_of_aws_take_what_is_sent():
+    """Every field, at any depth, by the description of the service that comes with its own SDK."""
+
+    @allm.tool
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        return city
+
+    document = allm.Document.from_bytes(PDF)
+    told = DocumentPart(document, title="a/b", context="From 2020.", citations=True)
+    audio, video = allm.Audio.from_bytes(b"RIFF\x24\0\0\0WAVEfmt "), allm.Video.from_bytes(b"v", "video/mp4")
+    thread = [
+        allm.system("Be brief."),
+        allm.user("Compare.", allm.Image.from_bytes(PNG), told, audio, video, allm.cache_point()),
+        allm.assistant("Let me see.", allm.ToolCall("call:1", "weather", {"city": "Zug"})),
+        allm.tool_result("call:1", [allm.TextPart("it broke"), DocumentPart(document, title="c")], is_error=True),
+        allm.user("And?", allm.Image.from_url("s3://bucket/a.png", "image/png")),
+    ]
+    wanted = allm.json_schema("trip", {"type": "object", "properties": {"city": {"type": "string"}}})
+    tools = [allm.hosted.web_search(), weather]
+    bodies = [
+        body_of(*thread, tools=[weather], tool_choice="weather", max_tokens=5000, stop="END", reasoning_effort="2000"),
+        body_of(*thread),
+        body_of(allm.user("Hi"), response_format=wanted, service_tier="flex"),
+        body_of(allm.user("Hi"), model=NOVA, tools=tools, tool_choice="required", reasoning_effort="low"),
+    ]
+    for body in bodies:
+        check_bedrock(body)
+    with pytest.raises(AssertionError, match="Unknown parameter"):
+        check_bedrock({**bodies[0], "max_tokens": 5})
+
+
 def test_files_have_their_format_and_documents_a_name_of_their_own():
     """Names have few kinds of characters, and no two are alike; title, context and citations have fields."""
     document = allm.Document.from_bytes(PDF)
@@ -127,8 +160,8 @@ def test_files_have_their_format_and_documents_a_name_of_their_own():
         allm.user(
             "Compare.",
             allm.Image.from_bytes(PNG),
-            allm.data.content.DocumentPart(document, title="a/b.pdf", context="From 2020.", citations=True),
-            allm.data.content.DocumentPart(document, title="a b pdf"),
+            DocumentPart(document, title="a/b.pdf", context="From 2020.", citations=True),
+            DocumentPart(document, title="a b pdf"),
             allm.Document.from_text("plain"),
             allm.Image.from_url("s3://bucket/a.png", "image/png"),
         )

@@ -12,6 +12,7 @@ from allm.adapters import foundation_model
 from allm.providers import Anthropic, Bedrock, Gemini
 from allm.providers.bedrock.names import family_of
 from allm.testing import Reply, WireServer
+from request_types import check_bedrock
 
 BARE = "anthropic.claude-sonnet-4-20250514-v1:0"
 PROFILE = f"us.{BARE}"
@@ -42,6 +43,7 @@ async def test_bedrock_counts_what_converse_would_be_sent():
     found, [request] = await counted(bedrock, Reply.json({"inputTokens": 47}), PROFILE, reasoning_effort="2000")
     assert (found.tokens, found.exact) == (47, True)
     assert request.path == f"/model/{BARE.replace(':', '%3A')}/count-tokens"
+    check_bedrock(request.json(), "CountTokens")
     asked = request.json()["input"]["converse"]
     assert asked.keys() == {"system", "messages", "toolConfig", "additionalModelRequestFields"}
     assert asked["messages"] == [{"role": "user", "content": [{"text": "Is it warm in Zug?"}]}]
@@ -53,6 +55,7 @@ async def test_claude_in_its_own_format_is_counted_by_bedrock():
     found, [request] = await counted(lambda url: Anthropic(via=bedrock(url)), Reply.json({"inputTokens": 47}), PROFILE)
     assert (found.tokens, found.exact) == (47, True)
     assert request.path == f"/model/{BARE.replace(':', '%3A')}/count-tokens"
+    check_bedrock(request.json(), "CountTokens")
     body = json.loads(base64.b64decode(request.json()["input"]["invokeModel"]["body"]))
     assert body["anthropic_version"] == "bedrock-2023-05-31"
     assert body["max_tokens"] == 3000
