@@ -42,8 +42,8 @@ CHAT = frozenset({"chat", "error"})
 """The kinds of cases that may be calls of a chat API."""
 
 CHECKS = {
-    "batch": "later",
-    "batch_results": "later",
+    "batch": "batches",
+    "batch_results": "batches",
     "cached_content": "later",
     "file": "files",
     "file_deleted": "files",
@@ -55,8 +55,8 @@ CHECKS = {
     "transcription": "transcription",
     "upload_session": "files",
 }
-"""The check of each kind of case that is no call of a chat API: in `test_recorded_services`. Nothing has batches and
-cached contents yet."""
+"""The check of each kind of case that is no call of a chat API: in `test_recorded_services`, those of batches in
+`providers/test_batches`. Nothing has cached contents yet."""
 
 _ERRORS = {"count": "counts", "/files": "files"}
 """The same for errors, by a part of the URL."""

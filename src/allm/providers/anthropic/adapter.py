@@ -253,13 +253,13 @@ class Anthropic(HttpAdapter, StreamAdapter):
         return encode(request, options, settings)
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, the list of models, and files; at another cloud, which has its own of both, only counts."""
+        """Counts of tokens, the list of models, files and batches; at another cloud, only counts."""
         if service != "token_counter" and (self.via is not None or self._place is not None):
             return None
-        from allm.providers.anthropic import files, model_list, token_counter
+        from allm.providers.anthropic import batches, files, model_list, token_counter
 
-        if service == "files":
-            return files.Files(self)
+        if service in {"files", "batches"}:
+            return files.Files(self) if service == "files" else batches.Batches(self)
         return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
