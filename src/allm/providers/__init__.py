@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
     from allm.providers.bedrock import Bedrock as Bedrock
     from allm.providers.cohere.adapter import Cohere as Cohere
+    from allm.providers.cohere.embeddings import CohereEmbeddings as CohereEmbeddings
     from allm.providers.cohere.rerank import CohereRerank as CohereRerank
     from allm.providers.cohere.transcription import CohereTranscription as CohereTranscription
     from allm.providers.deepgram.transcription import DeepgramTranscription as DeepgramTranscription
@@ -48,6 +49,7 @@ __all__ = [
     "Bedrock",
     "ClaudeHost",
     "Cohere",
+    "CohereEmbeddings",
     "CohereRerank",
     "CohereTranscription",
     "DeepgramTranscription",
@@ -89,6 +91,7 @@ _MODULES = {
     "Bedrock": "bedrock",
     "ClaudeHost": "anthropic.adapter",
     "Cohere": "cohere.adapter",
+    "CohereEmbeddings": "cohere.embeddings",
     "CohereRerank": "cohere.rerank",
     "CohereTranscription": "cohere.transcription",
     "DeepgramTranscription": "deepgram.transcription",
