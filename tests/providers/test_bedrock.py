@@ -517,7 +517,8 @@ def signature_of(request, region):
     names = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
     digest = hashlib.sha256(request.body).hexdigest()
     headers = "".join(f"{name}:{request.headers[name].strip()}\n" for name in names.split(";"))
-    lines = [request.method, quote(request.path, safe="/~"), "", headers, names, digest]
+    path, _, query = request.path.partition("?")
+    lines = [request.method, quote(path, safe="/~"), "&".join(sorted(query.split("&"))), headers, names, digest]
     moment = request.headers["x-amz-date"]
     scope = f"{moment[:8]}/{region}/bedrock/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256("\n".join(lines).encode()).hexdigest()])
@@ -544,6 +545,22 @@ async def test_a_signature_is_what_aws_would_compute(clock, credentials):
         assert {"host", "content-type", "x-amz-date", "x-amz-security-token"} <= {*names}
         assert request.headers["x-amz-content-sha256"] == hashlib.sha256(request.body).hexdigest()
         assert SECRET not in repr(request.headers)
+
+
+async def test_a_list_of_models_is_signed_without_a_body(clock, credentials):
+    """With its query, and without the type of a body that it has not."""
+    pages = [{"modelSummaries": []}, {"inferenceProfileSummaries": [], "nextToken": "t/1"}, {}]
+    async with WireServer() as server:
+        server.add(*map(Reply.json, pages))
+        engine = allm.Engine(adapter=Bedrock(base_url=server.base_url, region="eu-central-1"), model=CLAUDE)
+        assert await allm.list_models(engine, retry=None) == ()
+        requests = server.requests
+    assert len(requests) == 3
+    for request in requests:
+        authorization = request.headers["authorization"]
+        assert authorization.endswith("Signature=" + signature_of(request, "eu-central-1"))
+        assert "content-type" not in request.headers
+        assert "content-type" not in authorization
 
 
 async def test_credentials_are_looked_for_once_and_shown_nowhere(clock, credentials, monkeypatch):

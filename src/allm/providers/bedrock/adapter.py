@@ -37,6 +37,7 @@ from allm.adapters import (
     refuse,
     shown,
     stream_events,
+    without_body,
 )
 from allm.data.errors import AdapterError, EngineError
 from allm.data.request import Request
@@ -183,12 +184,29 @@ class Bedrock(HttpAdapter, StreamAdapter):
         return CountCall(call, "inputTokens", request, elsewhere=elsewhere, not_counted=_is_not_counted)
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens; models are listed by another service of AWS, and files are kept by none."""
-        if service != "token_counter":
+        """Counts of tokens and the list of models; it keeps no files, and its batches go through S3."""
+        if service not in {"token_counter", "model_list"}:
             return None
-        from allm.providers.bedrock.token_counter import TokenCounter
+        from allm.providers.bedrock import model_list, token_counter
 
-        return TokenCounter(self)
+        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+
+    def get(self, url: str, options: AdapterOptions) -> HttpCall:
+        """A call without a body, of the service that has the models.
+
+        Raises:
+            EngineError: As `prepare`.
+        """
+        return self._signed(lambda: without_body(self.call(url, b"", options)))
+
+    def find_control_url(self, options: AdapterOptions) -> str:
+        """The address of the service that has the models: the region's, where no other one is set.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        base_url, own = self.find_base_url(options), self.vendor.base_url
+        return base_url if own is None or base_url != own else own.replace("//bedrock-runtime.", "//bedrock.")
 
     def _call(
         self,
