@@ -304,7 +304,7 @@ async def test_an_answer_with_everything(clock):
     usage = response.usage
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (35, 7, 42)
     assert (usage.cached_input_tokens, usage.cache_write_input_tokens) == (10, 20)
-    assert usage.extra == {"cache_write_5m_input_tokens": 20}
+    assert usage.extra == {"ephemeral_5m_input_tokens": 20}
     assert response.metadata["bedrock"]["trace"] == {"guardrail": {"actionReason": "none"}}
     assert allm.from_json(allm.to_json(response)) == response
 
@@ -316,6 +316,11 @@ async def test_an_answer_has_its_costs(clock):
     response = await ask(Reply.json({**document, "usage": usage}))
     prices = allm.models.lookup("bedrock", CLAUDE).prices[0]
     assert response.usage.total_cost == pytest.approx(prices.input + prices.output)
+    written = {"inputTokens": 0, "outputTokens": 0, "cacheWriteInputTokens": 1_000_000}
+    kept = {**written, "cacheDetails": [{"inputTokens": 1_000_000, "ttl": "1h"}]}
+    response = await ask(Reply.json({**document, "usage": kept}))
+    assert response.usage.total_cost == pytest.approx(prices.cache_write_1h)
+    assert prices.cache_write_1h > prices.cache_write
 
 
 PARTS = [

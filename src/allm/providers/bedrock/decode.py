@@ -162,7 +162,7 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     uncached = as_count(usage.get("inputTokens"))
     read, written = as_count(usage.get("cacheReadInputTokens")), as_count(usage.get("cacheWriteInputTokens"))
     by_time = {
-        f"cache_write_{ttl}_input_tokens": count
+        f"ephemeral_{ttl}_input_tokens": count  # what costs more has the same name everywhere
         for entry in map(as_object, as_list(usage.get("cacheDetails")))
         if (ttl := as_text(entry.get("ttl"))) and (count := as_count(entry.get("inputTokens"))) is not None
     }
