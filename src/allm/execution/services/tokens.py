@@ -26,8 +26,8 @@ async def count_tokens(engine: Engine, messages: Input, **options: Unpack[CallOp
 
         counted = await allm.count_tokens(engine, thread, tools=[weather])
 
-    Anthropic, Gemini and OpenAI's Responses API count it themselves, without charge. For all others it is an estimate,
-    and `exact` is False. Nothing of it is kept.
+    Anthropic, Gemini (both on Vertex AI too), Bedrock and OpenAI's Responses API count it themselves, without charge.
+    For all others it is an estimate, and `exact` is False. Nothing of it is kept.
 
     Args:
         engine: The engine that would make the call.

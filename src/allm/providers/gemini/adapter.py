@@ -216,8 +216,8 @@ class Gemini(Connection, StreamAdapter):
         )
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, the list of models, files and batches; none of them on Vertex AI, which has its own."""
-        if self._place is not None:
+        """Counts of tokens, the list of models, files and batches; on Vertex AI, with its own of them, only counts."""
+        if self._place is not None and service != "token_counter":
             return None
         from allm.providers.gemini import batches, files, model_list, token_counter
 
