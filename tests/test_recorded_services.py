@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -80,3 +81,18 @@ async def test_file_lists(folder, expected):
     """Have all files of the body."""
     files = await answered(folder, lambda engine: allm.files.list(engine, retry=None))
     assert len(files) == expected["count"]
+
+
+@pytest.mark.parametrize(("folder", "expected"), [case for case in cases("cached_content") if case.values[1]["name"]])
+async def test_caches(folder, expected):
+    """Are what the body says."""
+    cache = await answered(folder, lambda engine: allm.caches.get(engine, "x", retry=None))
+    assert (cache.name, cache.tokens, cache.model) == (expected["name"], expected["tokens"], "gemini-2.5-flash")
+    assert cache.expires_at == pytest.approx(datetime.fromisoformat(expected["expire_time"]).timestamp())
+    assert 0 < cache.expires_at - cache.created_at <= 603
+
+
+async def test_a_deleted_cache():
+    """Is answered with an empty object."""
+    [[folder, _]] = [case.values for case in cases("cached_content") if not case.values[1]["name"]]
+    assert await answered(folder, lambda engine: allm.caches.delete(engine, "x", retry=None)) is None

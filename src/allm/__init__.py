@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        caches,
         compact,
         fake,
         files,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         web,
     )
     from allm.data.audio import Audio
+    from allm.data.cache import Cache, CacheContents
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
@@ -198,6 +200,8 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "Cache",
+    "CacheContents",
     "CachePoint",
     "CallOptions",
     "ChatCompleted",
@@ -352,6 +356,7 @@ __all__ = [
     "assistant",
     "blocking",
     "cache_point",
+    "caches",
     "chat",
     "classify",
     "compact",

@@ -10,6 +10,8 @@ Protocols of adapters:
     One of files is asked a `FileRequest`: an `Upload`, `FileGet`, `FileDelete`, `FileContent`, or a page. It answers
     with a `StoredFile`; `FileCall` and `send_file_call` make the calls, `upload_form` the body of an upload,
     `check_lifetime` and `file_segment` refuse what cannot be sent.
+    One of caches is asked a `CacheRequest`: a `CacheCreate`, `CacheGet`, `CacheUpdate` or `CacheDelete`, with a
+    `Lifetime`, or a page. It answers with a `Cache`; a call has one in its `AdapterOptions`, for `check_cache`.
 
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
@@ -220,6 +222,15 @@ if TYPE_CHECKING:
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.http.vertex import VertexPlace as VertexPlace
     from allm.runtime.batches import BatchLimits as BatchLimits
+    from allm.runtime.cache_store import (
+        CacheCreate as CacheCreate,
+        CacheDelete as CacheDelete,
+        CacheGet as CacheGet,
+        CacheRequest as CacheRequest,
+        CacheUpdate as CacheUpdate,
+        Lifetime as Lifetime,
+        check_cache as check_cache,
+    )
     from allm.runtime.file_store import (
         FileCall as FileCall,
         FileContent as FileContent,
@@ -248,6 +259,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Beginning",
     "Body",
     "CONTEXT_OVERFLOW",
+    "CacheCreate",
+    "CacheDelete",
+    "CacheGet",
+    "CacheRequest",
+    "CacheUpdate",
     "Classify",
     "Companion",
     "CountCall",
@@ -273,6 +289,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "KeyFunction",
     "KeyHeader",
     "KeySource",
+    "Lifetime",
     "MAX_EVENT_BYTES",
     "MEDIA_TYPES",
     "MediaPart",
@@ -318,6 +335,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "base64_text",
     "call_name",
     "call_user",
+    "check_cache",
     "check_lifetime",
     "classify_error",
     "code_spans",
@@ -414,6 +432,15 @@ _LATER = {
     "http.form_fields": ("file_field", "form_fields"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
+    "runtime.cache_store": (
+        "CacheCreate",
+        "CacheDelete",
+        "CacheGet",
+        "CacheRequest",
+        "CacheUpdate",
+        "Lifetime",
+        "check_cache",
+    ),
     "runtime.file_store": (
         "FileCall",
         "FileContent",

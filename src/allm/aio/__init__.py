@@ -15,11 +15,12 @@ which has ended when the cancellation goes on; leaving a block closes its connec
 from __future__ import annotations
 
 import allm
-from allm.aio import files, session
+from allm.aio import caches, files, session
 from allm.aio.calls import run
 from allm.aio.mapped import mapped
 
 __all__ = [
+    "caches",
     "chat",
     "classify",
     "count_tokens",

@@ -24,10 +24,11 @@ from allm import (
     transcribe as transcribe,
     warm_up as warm_up,
 )
-from allm.aio import files as files, session as session
+from allm.aio import caches as caches, files as files, session as session
 from allm.aio.calls import run as run
 
 __all__ = [
+    "caches",
     "chat",
     "classify",
     "count_tokens",

@@ -3,11 +3,12 @@
 from contextlib import AbstractContextManager
 from typing import Any, overload
 
-from allm.blocking import files as files, session as session
+from allm.blocking import caches as caches, files as files, session as session
 from allm.blocking.blocks import EventsBlock
 from allm.blocking.calls import run as run
 
 __all__ = [
+    "caches",
     "chat",
     "classify",
     "count_tokens",

@@ -302,7 +302,7 @@ def _fits_any_model(call: ModelCall, vendor: Adapter) -> bool:
     request, options = call.request, call.adapter_options
     return (
         (request.model is None or lookup(vendor.provider, request.model) is None)
-        and all(getattr(options, name) is None for name in vendor.ignored_options)
+        and all(getattr(options, name) is None for name in ("cached_content", *vendor.ignored_options))
         and not list(vendor.refused_parameters(request, options))
     )
 

@@ -175,8 +175,12 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
     """Refuse a request that the model is known not to take.
 
     Raises:
-        ValidationError: `unsupported_capability`, at every place where one is asked for.
+        ValidationError: `unsupported_capability`, at every place where one is asked for; `foreign_cache`.
     """
+    if options.cached_content is not None and (vendor := as_adapter(adapter)).companion("caches") is None:
+        cache, provider = options.cached_content, vendor.provider
+        what = f"{cache.name!r} is kept by {cache.provider}, and {provider} takes no cache; send the messages instead"
+        refuse([Problem(("cached_content",), "foreign_cache", what)])
     denied = missing(adapter, request, options)
     if not denied:  # a long conversation is not looked through for nothing
         return

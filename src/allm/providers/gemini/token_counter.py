@@ -11,7 +11,6 @@ from allm.adapters import AdapterOptions, CountCall, UnaryAdapter, post_count
 from allm.data.request import Request
 from allm.data.token_count import TokenCount
 from allm.providers.gemini import adapter as connection
-from allm.providers.gemini.encode import encode
 
 if TYPE_CHECKING:
     from allm.providers.gemini.adapter import Gemini
@@ -40,7 +39,7 @@ class TokenCounter(UnaryAdapter[Request, TokenCount]):
         adapter, model = self.adapter, request.model or ""
         origin = adapter.origin(adapter.find_base_url(options))
         # Beside `contents` alone, the API only takes a whole request.
-        whole = {"model": unquote(connection.resource_name(model)), **encode(request, options, origin)}
+        whole = {"model": unquote(connection.resource_name(model)), **connection.body_of(request, options, origin)}
         call = adapter.post(model, "countTokens", {"generateContentRequest": whole}, options)
         return CountCall(call, "totalTokens", request, elsewhere=origin.place is not None)
 
