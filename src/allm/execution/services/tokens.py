@@ -64,4 +64,8 @@ async def count(call: ModelCall) -> TokenCount:
     with unary.running(model=call.request.model) as span:
         counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span)
         span.stop(tokens=counted.tokens, exact=counted.exact)
-        return counted
+    if counted.exact and call.adapter_options.cached_content is None:
+        from allm.runtime.prompt_size import remember_count
+
+        remember_count(chat.provider, call.request, counted.tokens)
+    return counted
