@@ -1,4 +1,4 @@
-"""Prompts that a provider keeps under a name: `create`, `get`, `list`, `update`, `delete`."""
+"""Prompts that a provider keeps under a name: `create`, `get`, `list`, `update`, `delete`; and what caches `saved`."""
 
 from allm.execution.services.caches import (
     CacheOptions as CacheOptions,
@@ -6,7 +6,8 @@ from allm.execution.services.caches import (
     delete as delete,
     get as get,
     list as list,  # noqa: A004  (allm.caches.list)
+    saved as saved,
     update as update,
 )
 
-__all__ = ["CacheOptions", "create", "delete", "get", "list", "update"]
+__all__ = ["CacheOptions", "create", "delete", "get", "list", "saved", "update"]

@@ -11,9 +11,10 @@ import attrs
 
 from allm.data.attrs_classes import frozen
 from allm.data.cache import Cache
-from allm.data.errors import AdapterError, Problem
+from allm.data.errors import AdapterError, EngineError, Problem
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import Request, ToolChoice
+from allm.data.response import Usage
 from allm.data.tool import Tool
 from allm.data.toolset import Toolset
 from allm.execution.options import Input, engine_for_chat, prepare_call, resolve
@@ -25,8 +26,9 @@ from allm.runtime.cache_store import CacheCreate, CacheDelete, CacheGet, CacheRe
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 from allm.runtime.pages import PageRequest
+from allm.runtime.service_costs import saved_by_cache
 
-__all__ = ["CacheOptions", "create", "delete", "get", "list", "update"]
+__all__ = ["CacheOptions", "create", "delete", "get", "list", "saved", "update"]
 
 _CACHES: CompanionService[Any, Any] = CompanionService(
     name="caches",
@@ -203,6 +205,29 @@ async def delete(engine: Engine, cache: Cache | str, **options: Unpack[UnaryOpti
     seal(options)
     call = resolve_unary(_CACHES, engine, options)
     await deleted(call, CacheDelete(_name_of(call, cache)))
+
+
+def saved(usage: Usage, model: str) -> float | None:
+    """What a cache saved, in US dollars: what the same prompt would have cost without it, minus what it cost.
+
+        allm.caches.saved(response.usage, "anthropic:claude-sonnet-4-6")
+
+    Args:
+        usage: Of one response: its prompt decides which prices apply.
+        model: The provider and the model that answered.
+
+    Returns:
+        Less than 0 where more was written than read; None where the provider reports nothing of a cache, or the prices
+        are not known. What is charged for keeping a prompt is not in it.
+
+    Raises:
+        EngineError: `invalid_engine`: the model is not named with its provider.
+    """
+    provider, colon, name = model.partition(":")
+    if not (provider and colon and name):
+        what = f"the model is {model!r}; expected it with its provider, such as 'anthropic:claude-sonnet-4-6'"
+        raise EngineError(what, reason="invalid_engine")
+    return saved_by_cache(provider, name, usage)
 
 
 async def _asked(call: UnaryCall[Any, Any], request: CacheRequest, given: Cache | str) -> Cache:
