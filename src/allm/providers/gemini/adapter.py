@@ -242,17 +242,17 @@ class Gemini(Connection, StreamAdapter):
         )
 
     def companion(self, service: Companion) -> Any:
-        """Caches, counts of tokens, the list of models, and files; on Vertex AI, which has its own others, caches."""
+        """Caches, token counts, the list of models, files and batches; on Vertex AI, which has its own, caches only."""
         if service == "caches":
             from allm.providers.gemini import caches
 
             return caches.Caches(self)
         if self._place is not None:
             return None
-        from allm.providers.gemini import files, model_list, token_counter
+        from allm.providers.gemini import batches, files, model_list, token_counter
 
-        if service == "files":
-            return files.Files(self)
+        if service in {"files", "batches"}:
+            return files.Files(self) if service == "files" else batches.Batches(self)
         if service == "token_counter":
             return token_counter.TokenCounter(self)
         return model_list.ModelList(self) if service == "model_list" else None
