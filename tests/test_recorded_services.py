@@ -9,6 +9,7 @@ import pytest
 
 import allm
 from allm.providers import Anthropic, Gemini, OpenAI
+from allm.runtime import costs
 from allm.testing import Reply, WireServer
 from recordings import RECORDINGS
 
@@ -90,6 +91,20 @@ async def test_caches(folder, expected):
     assert (cache.name, cache.tokens, cache.model) == (expected["name"], expected["tokens"], "gemini-2.5-flash")
     assert cache.expires_at == pytest.approx(datetime.fromisoformat(expected["expire_time"]).timestamp())
     assert 0 < cache.expires_at - cache.created_at <= 603
+
+
+@pytest.mark.parametrize(
+    ("name", "dollars"),
+    [("openai_web_search", 0.01), ("anthropic_web_search", 0.01), ("gemini_google_search", 0.042)],
+)
+async def test_searches_cost(name, dollars, monkeypatch):
+    """By the call, or by each of Gemini's three queries."""
+    monkeypatch.setattr(costs, "_genai_prices", lambda: None)
+    async with WireServer() as server:
+        server.add(Reply.json(json.loads((RECORDINGS / "server_tools" / name / "response.body").read_bytes())))
+        engine = allm.Engine(adapter=VENDORS[name.partition("_")[0]](server.base_url), model="m", retry=None)
+        usage = (await allm.generate(engine, "x")).usage
+    assert usage.total_cost - usage.input_cost - usage.output_cost == pytest.approx(dollars)
 
 
 async def test_a_deleted_cache():

@@ -184,6 +184,13 @@ def test_images(provider, model, usage, edits, dollars):
     assert found == (None if dollars is None else pytest.approx(dollars))
 
 
+def test_a_chat_that_draws():
+    """Costs what its images do, which the catalog has not."""
+    usage = usage_of("gemini", "gemini-2.5-flash-image", extra={"output_image_tokens": 900})
+    assert (usage.input_cost, usage.output_cost) == (pytest.approx(0.0003), pytest.approx(0.02725))
+    assert usage_of("gemini", "gemini-99-image").total_cost is None
+
+
 def test_every_row_has_a_price():
     """None is 0: what is free is not told from what is not known."""
     from allm.runtime import unit_prices

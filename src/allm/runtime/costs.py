@@ -53,6 +53,8 @@ _STANDARD = {
     "speed": ("standard",),
     "inference_geo": ("global", "not_available"),
 }
+# Words in the names of models for images and sound, whose prices by the token are beside those of searches.
+_IN_UNITS = ("image", "transcribe", "tts")
 # Tokens of an answer's `Usage.extra` that cost something else than text, and the price that they need.
 _OTHER_OUTPUT = {"output_audio_tokens": "output_audio", "output_image_tokens": "output_image"}
 _GENAI_PRICES = {
@@ -74,7 +76,6 @@ class Pricing:
         model: Which model's: what was asked for, until the answer says who gives it.
         at: When the call is made: prices change.
         asked_for: What the request says of the tariff; it counts until the answer says what it was served by.
-        has_units: It is of images or sound, whose models are not in the catalog.
         in_batch: It is one of a batch, which costs half (https://platform.openai.com/docs/guides/batch,
             https://platform.claude.com/docs/en/build-with-claude/batch-processing, https://ai.google.dev/pricing).
     """
@@ -83,7 +84,6 @@ class Pricing:
     model: str | None = None
     at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     asked_for: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    has_units: bool = False
     in_batch: bool = False
     _served: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
@@ -188,7 +188,7 @@ class Pricing:
                 return costs
         info = own or catalog.lookup(self.provider, model)
         prices = info.prices_for(usage.input_tokens, self.at.date()) if info is not None else None
-        if prices is None and self.has_units:
+        if prices is None and any(word in model for word in _IN_UNITS):
             from allm.runtime.unit_prices import token_prices
 
             prices = token_prices(self.provider, model)

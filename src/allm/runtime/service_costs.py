@@ -81,6 +81,6 @@ def image_cost(provider: str, model: str | None, usage: ImageUsage, *, edits: bo
 
 
 def _priced_units(provider: str, model: str, usage: Usage) -> Usage:
-    pricing = Pricing(provider, model, has_units=True)
+    pricing = Pricing(provider, model)
     pricing._count(usage)
     return attrs.evolve(usage, **pricing._costs())
