@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 import allm
-from allm.providers import Anthropic, Fake, Gemini, OpenAI
+from allm.providers import Anthropic, Bedrock, Gemini, OpenAI
 from allm.testing import Reply, WireServer
 
 MAKE = {
@@ -168,7 +168,7 @@ async def test_a_page_is_asked_for_again():
 async def test_no_list():
     """A provider without one, and an engine without a provider, are errors."""
     with pytest.raises(allm.AdapterError) as caught:
-        await allm.list_models(allm.Engine(adapter=Fake()))
+        await allm.list_models(allm.Engine(adapter=Bedrock(api_key="k", region="us-east-1")))
     assert caught.value.reason == "unsupported_feature"
     with pytest.raises(allm.EngineError):
         await allm.list_models(allm.Engine())
