@@ -41,6 +41,7 @@ from allm.testing.faults import (
     TruncatedChunk as TruncatedChunk,
     WrongLength as WrongLength,
 )
+from allm.testing.kept_files import KeptFile as KeptFile
 from allm.testing.leak_check import LeakCheck as LeakCheck, no_leaks as no_leaks
 from allm.testing.network import NetworkDenied as NetworkDenied, deny_network as deny_network
 from allm.testing.recorded import Outcome as Outcome, RecordedRequest as RecordedRequest
@@ -51,6 +52,7 @@ from allm.testing.replies import (
     Reply as Reply,
     ReplyOptions as ReplyOptions,
 )
+from allm.testing.services import Services as Services
 from allm.testing.tape import Exchange as Exchange
 from allm.testing.wire_formats import Provider as Provider
 from allm.testing.wire_server import (
@@ -81,6 +83,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "ImageAdapterConformance",
     "ImageCapability",
     "KeepAlive",
+    "KeptFile",
     "LeakCheck",
     "ModelListConformance",
     "ModerationAdapterConformance",
@@ -97,6 +100,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Script",
     "ServerStatistics",
     "ServiceCapability",
+    "Services",
     "SpeechAdapterConformance",
     "Stage",
     "Stall",
