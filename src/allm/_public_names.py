@@ -15,6 +15,7 @@ MODULES = frozenset(
 
 _NAMES = {
     "data.audio": "Audio",
+    "data.bulk": "BulkError BulkItem BulkReason",
     "data.citation": "Citation SourcePlace",
     "data.content": (
         "AudioPart CachePoint DocumentPart HostedCall ImagePart Part ProviderPart ReasoningPart TextPart ToolCall "
@@ -83,6 +84,8 @@ _NAMES = {
     "http.answer_limits": "AnswerLimits",
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
+    "runs.bulk": "ShardReport bulk run_shard",
+    "runs.run": "BulkRun",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",

@@ -20,6 +20,7 @@ from allm.aio.calls import run
 from allm.aio.mapped import mapped
 
 __all__ = [
+    "bulk",
     "chat",
     "classify",
     "count_tokens",
@@ -34,6 +35,7 @@ __all__ = [
     "moderate",
     "rerank",
     "run",
+    "run_shard",
     "session",
     "step",
     "stream",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 # The types are in the stub beside this file.
+bulk = mapped(allm.bulk)
 chat = mapped(allm.chat)
 classify = mapped(allm.classify)
 count_tokens = mapped(allm.count_tokens)
@@ -60,6 +63,7 @@ image_variations = mapped(allm.image_variations)
 list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
 rerank = mapped(allm.rerank)
+run_shard = mapped(allm.run_shard)
 step = mapped(allm.step)
 stream = mapped(allm.stream)
 stream_embed = mapped(allm.stream_embed)
