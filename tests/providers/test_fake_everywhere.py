@@ -92,6 +92,11 @@ def response_text(found):
 
 # Each calls the function with an engine, the function and a folder, and gives what is to be compared; then what it is.
 CALLS = {
+    "bulk": (
+        lambda call, engine, _: items(call(engine, ["Hi"])),
+        lambda found: found[0].response.output_text,
+        "Hello",
+    ),
     "chat": (lambda call, engine, _: call(engine, "Hi"), output_text, "Hello"),
     "classify": (
         lambda call, engine, _: call(engine, "Hi", {"greets": bool}),
@@ -107,9 +112,14 @@ CALLS = {
     "list_models": (lambda call, engine, _: call(engine), lambda found: [model.id for model in found], ["fake"]),
     "moderate": (lambda call, engine, _: call(engine, "kill"), lambda found: found.flagged, True),
     "rerank": (lambda call, engine, _: call(engine, "fox", ["cow", "fox"]), lambda found: found.documents[0], "fox"),
+    "run_shard": (
+        lambda call, engine, folder: call(engine, ["Hi"], journal=f"{folder}/run.sqlite", run="r"),
+        lambda found: found.done,
+        1,
+    ),
     "step": (lambda call, engine, _: call(engine, "Hi"), response_text, "Hello"),
     "stream": (lambda call, engine, _: read(call(engine, "Hi")), output_text, "Hello"),
-    "stream_embed": (lambda call, engine, _: read(call(engine, ["a"])), len, 1),
+    "stream_embed": (lambda call, engine, _: items(call(engine, ["a"])), len, 1),
     "stream_generate": (lambda call, engine, _: read(call(engine, "Hi")), output_text, "Hello"),
     "stream_step": (
         lambda call, engine, _: read(call(engine, "Hi")),
@@ -160,10 +170,17 @@ ANSWERS = {"classify": ['{"greets": true}']}
 
 
 async def read(block):
-    """Read a stream to its end: its result, or what came of those that give it as it comes."""
+    """The result of a stream that is read to its end."""
     async with block as events:
-        came = [event async for event in events]
-        return came if isinstance(came[0], allm.EmbeddingResponse) else events.result()
+        async for _ in events:
+            pass
+        return events.result()
+
+
+async def items(block):
+    """What comes of a stream."""
+    async with block as coming:
+        return [item async for item in coming]
 
 
 async def on_file(call, engine, *arguments):
