@@ -59,7 +59,7 @@ async def all_pages(call: UnaryCall[Any, Page[T]], request: Callable[[str | None
     items, seen = list[T](), set[str]()
     with call.running() as span:
         while True:
-            page = await call.attempt(partial(call.adapter.send, prepared), span)
+            page = await call.attempt(partial(call.adapter.send, prepared), span, prepared=prepared)
             items += page.items
             if page.next is None:
                 return tuple(items)

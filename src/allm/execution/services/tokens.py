@@ -72,6 +72,6 @@ async def count(call: ModelCall) -> TokenCount:
         execution_options=call.execution_options,
     )
     with unary.running(model=call.request.model) as span:
-        counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span)
+        counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span, prepared=prepared)
         span.stop(tokens=counted.tokens, exact=counted.exact)
         return counted
