@@ -70,7 +70,9 @@ def rate_facts(headers: Mapping[str, str]) -> list[RateFact]:
     facts: dict[str, RateFact] = {}
     for (kind, period), texts in found.items():
         if (fact := _fact(kind, period, texts, headers)) is not None:
-            facts.setdefault(kind, fact)
+            known = facts.get(kind)
+            if known is None or (known.period is None and fact.period is not None):  # which has not to be found out
+                facts[kind] = fact
     return list(facts.values())
 
 

@@ -77,8 +77,9 @@ class Bucket:
 
     def fill(self, now: float) -> None:
         """Add what has come in."""
-        self.level = min(self.most, self.level + max(0.0, now - self.at) * self.rate)
-        self.at = now
+        if now > self.at:  # which may be later, after a pause
+            self.level = min(self.most, self.level + (now - self.at) * self.rate)
+            self.at = now
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until `amount` may be taken, 0 now."""
@@ -199,7 +200,7 @@ class Pace:
         told = self._told["requests"].rate if "requests" in self._told else inf
         rate = max(SLOWEST, min(self.given * SHARE, told, self._seen(), self._start))
         most = max(1.0, BURST_SECONDS * rate) if self.burst is None else float(self.burst)
-        if self._start < inf and self._ceiling == inf and self.burst is None and self._in_vain < OUTAGE:
+        if self._start < inf and not self.refused and self.burst is None:
             most = max(most, START_BURST)
         self._requests.rate = min(rate, 1e6)
         self._requests.most = most
@@ -256,14 +257,6 @@ class Pace:
         self._taken_at = now
         self._sends.append(now)
 
-    def give_back(self, tokens: dict[str, float]) -> None:
-        """A request did not go after all."""
-        self.sent -= 1
-        self._requests.level += 1.0
-        self.correct(tokens, {})
-        if self.learns and self._sends:
-            self._sends.pop()
-
     def correct(self, estimated: dict[str, float], used: dict[str, float]) -> None:
         """A request has used another amount of tokens than was estimated."""
         for kind, bucket in self._tokens.items():
@@ -311,7 +304,7 @@ class Pace:
             return
         self._refusals.append(sent_at)
         if retry_after is not None and retry_after > LONG_PAUSE:
-            self.paused_until = max(self.paused_until, now + retry_after)
+            self._pause(now + retry_after)
         if sent_at <= self._cut_at:
             return  # of the episode that is known
         self._requests.fill(now)
@@ -328,11 +321,18 @@ class Pace:
             self._start = max(RESTART_RATE, min(rate, self._start) / 2)
             if self._in_vain >= OUTAGE:
                 pause = retry_after or min(FIRST_PAUSE * 2.0 ** min(self._in_vain - OUTAGE, 16), LONGEST_PAUSE)
-                self.paused_until = max(self.paused_until, now + pause)
-                self._start = RESTART_RATE
+                self._pause(now + pause)
         self._cut_at = now
         self._set_rate()
         self._requests.level = min(self._requests.level, self._requests.most)
+
+    def _pause(self, until: float) -> None:
+        """Let nothing go until then, and only one at first."""
+        self.paused_until = max(self.paused_until, until)
+        self._start = min(self._start, RESTART_RATE)
+        self._set_rate()
+        self._requests.level = min(self._requests.level, 1.0)
+        self._requests.at = max(self._requests.at, until)
 
     def _accepted(self, after: float, until: float) -> int:
         """How many of the requests sent in a time were not refused: a refusal comes fast, an answer may take long."""

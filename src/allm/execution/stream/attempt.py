@@ -280,6 +280,7 @@ async def _until_ended(
     patience = None if limiter is None else getattr(limiter, "patience", None)
     retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id, patience)
     overflowed = False
+    failure: Failed | None = None
     try:
         while True:
             run = _attempt if limiter is None else functools.partial(_limited, limiter, context.deadline)
@@ -304,6 +305,7 @@ async def _until_ended(
             return
     except AdapterError as error:  # of the limiter: there is no room before a deadline
         name_model(error, call.request.model)
+        error.__cause__ = error.__cause__ or (failure and failure.error)  # why it was to be sent again
         await context.send.send(held.take(Failed(error)))
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
