@@ -176,8 +176,8 @@ def run(
             nursery.cancel_scope.cancel()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    factor = provider.factor or (lambda _: 1.0)
-    allowed = sum(provider._rate * factor(second) for second in range(int(SECONDS)))
+    factors = [1.0 if provider.factor is None else provider.factor(second) for second in range(int(SECONDS))]
+    allowed = provider._rate * sum(factors)
     tokens = None if provider.tokens is None else 100 * provider.spent / (provider.tokens.rate * SECONDS)
     return Outcome(
         100 * provider.ok / allowed,

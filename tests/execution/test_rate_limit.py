@@ -375,3 +375,18 @@ def test_a_storm_of_tokens(simulation, name):
     assert found.failed == 0
     assert found.token_share >= 97
     assert found.wasted < 1
+
+
+async def test_lines_that_nobody_uses_any_more_are_forgotten(autojump_clock):
+    """A program whose users bring their keys makes a new line for each; those in use stay."""
+    limit = allm.RateLimit(adaptive=False)
+
+    async def ask(first, count):
+        for number in range(first, first + count):
+            await allm.generate(engine(limit, model=f"m{number}"), "hi")
+
+    await ask(0, 998)
+    await trio.sleep(121)
+    await ask(998, 1)
+    await ask(2000, 1)
+    assert {line.model for line in limit.statistics()} == {"m998", "m2000"}

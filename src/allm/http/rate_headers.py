@@ -38,8 +38,11 @@ _NAME = re.compile(
     r"|anthropic-ratelimit-(?P<kind2>[a-z-]+?)-(?P<what2>limit|remaining|reset)"
     r"|ratelimit-(?P<what3>limit|remaining|reset))"
 )
-_KINDS = {"req": "requests", "request": "requests", "requests": "requests", "tokens": "tokens"}
-_KINDS |= {name: name for name in ("input-tokens", "output-tokens")}
+_KINDS = {
+    "req": "requests",
+    "request": "requests",
+    **{name: name for name in ("requests", "tokens", "input-tokens", "output-tokens")},
+}
 _PERIODS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 _NUMBER = re.compile(r"\d{1,15}(\.\d{1,9})?", re.ASCII)
 _DURATION = re.compile(r"(?:\d{1,15}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h|d))+", re.ASCII)

@@ -34,6 +34,10 @@ _WEIGHT = 0.1
 """Of the newest usage, in the averages by which requests are estimated."""
 _LONG_WAIT = 60.0
 """Seconds. The log tells of a longer wait of the first in line."""
+_MANY_LINES = 1000
+"""So often, those that are not used any more are looked for: each user of a program may bring a key."""
+_UNUSED_SECONDS = 120.0
+"""After this time nothing of a minute's limit is used up, so that a new line is as good."""
 _REFUSALS = frozenset({"rate_limited", "overloaded"})
 _STATUSES = frozenset({429, 503, 529})
 
@@ -134,7 +138,7 @@ def _per_minute(_limit: Any, attribute: Any, value: Any) -> None:
         raise ValueError(f"RateLimit({attribute.name}=...) is {value}; expected a number greater than 0")
 
 
-@define(eq=False, kw_only=True, weakref_slot=True)
+@define(eq=False, kw_only=True)
 class RateLimit:
     """Sends requests no faster than the provider takes them: `Engine(limiter=RateLimit(requests_per_minute=500))`.
 
@@ -160,6 +164,10 @@ class RateLimit:
     burst: int | None = attrs.field(default=None, validator=_per_minute)
     adaptive: bool = True
     patience: float = attrs.field(default=600.0, validator=_per_minute)
+    # The tasks of a line belong to one Trio run, and an engine may serve several.
+    _runs: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, _Line]] = attrs.field(
+        factory=lambda: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, "_Line"]](), init=False, repr=False
+    )
 
     async def acquire_on_behalf_of(self, borrower: LimiterPlace, /) -> None:
         """Wait until an attempt may be made.
@@ -167,9 +175,16 @@ class RateLimit:
         Raises:
             AdapterError: `rate_limited`: a deadline ends before; nothing was sent.
         """
-        line = self._lines().get(borrower.account)
+        token = trio.lowlevel.current_trio_token()
+        lines = self._runs.get(token)
+        if lines is None:
+            lines = self._runs[token] = {}
+        line = lines.get(borrower.account)
         if line is None:
-            line = self._lines()[borrower.account] = _Line(borrower.provider, borrower.model, self._pace())
+            if len(lines) % _MANY_LINES == _MANY_LINES - 1:
+                for account in [account for account, old in lines.items() if old.is_unused()]:
+                    del lines[account]
+            line = lines[borrower.account] = _Line(borrower.provider, borrower.model, self._pace())
         borrower._turn = await line.enter(borrower)
 
     def release_on_behalf_of(self, borrower: LimiterPlace, /) -> None:
@@ -179,25 +194,14 @@ class RateLimit:
             turn.line.leave(turn, borrower)
 
     def statistics(self) -> tuple[RateStatistics, ...]:
-        """How the calls of this Trio run are doing, for each endpoint, model and key."""
-        return tuple(line.statistics() for line in self._lines().values())
+        """How the calls are doing, for each endpoint, model and key. It may be called from any thread."""
+        return tuple(line.statistics() for lines in list(self._runs.values()) for line in list(lines.values()))
 
     def _pace(self) -> Pace:
         requests, tokens = (
             inf if given is None else given / 60 for given in (self.requests_per_minute, self.tokens_per_minute)
         )
         return Pace(requests, tokens, self.burst, self.adaptive, trio.current_time())
-
-    def _lines(self) -> dict[Hashable, _Line]:
-        try:
-            runs = _lines.get()
-        except LookupError:
-            runs = WeakKeyDictionary[RateLimit, dict[Hashable, _Line]]()
-            _lines.set(runs)
-        found = runs.get(self)
-        if found is None:
-            found = runs[self] = {}
-        return found
 
 
 @define(eq=False)
@@ -223,6 +227,7 @@ class _Line:
     _a_byte: float = attrs.field(default=1 / _BYTES_A_TOKEN, init=False)
     _input: float | None = attrs.field(default=None, init=False)
     _output: float | None = attrs.field(default=None, init=False)
+    _clock: trio.abc.Clock = attrs.field(factory=trio.lowlevel.current_clock, init=False)
     _warned_until: float = attrs.field(default=-inf, init=False)
 
     async def enter(self, place: LimiterPlace) -> _Turn:
@@ -329,6 +334,11 @@ class _Line:
                         waiting.woken.set()
         self._wake()
 
+    def is_unused(self) -> bool:
+        """Whether nobody waits, nothing is paused and the last request was long ago."""
+        quiet_since = max(self.pace.sent_at, self.pace.paused_until)
+        return not self._waiting and trio.current_time() > quiet_since + _UNUSED_SECONDS
+
     def statistics(self) -> RateStatistics:
         pace = self.pace
         return RateStatistics(
@@ -338,7 +348,7 @@ class _Line:
             sent=pace.sent,
             refused=pace.refused,
             waiting=len(self._waiting),
-            paused=max(0.0, pace.paused_until - trio.current_time()),
+            paused=max(0.0, pace.paused_until - self._clock.current_time()),
         )
 
     def _estimate(self, size: int | None) -> dict[str, float]:
@@ -360,8 +370,3 @@ class _Line:
         self._output = received if self._output is None else self._output + _WEIGHT * (received - self._output)
         total = sent + received if usage.total_tokens is None else usage.total_tokens
         return {"tokens": total, "input-tokens": sent, "output-tokens": received}
-
-
-_lines: trio.lowlevel.RunVar[WeakKeyDictionary[RateLimit, dict[Hashable, _Line]]] = trio.lowlevel.RunVar(
-    "allm_rate_limits"
-)

@@ -149,6 +149,7 @@ class Pace:
         burst: How many requests may go at once after a while without any; None: hardly more than one.
         learns: Whether answers and refusals change the rate.
         sent, refused: Counts of requests.
+        sent_at: When the last was sent.
         paused_until: Until then nothing goes, because the provider refuses everything.
     """
 
@@ -159,13 +160,13 @@ class Pace:
     now: float = 0.0
     sent: int = attrs.field(default=0, init=False)
     refused: int = attrs.field(default=0, init=False)
+    sent_at: float = attrs.field(default=-inf, init=False)
     paused_until: float = attrs.field(default=-inf, init=False)
     _start: float = attrs.field(default=inf, init=False)
     _ceiling: float = attrs.field(default=inf, init=False)
     _cut_at: float = attrs.field(default=-inf, init=False)
     _recovery: float = attrs.field(default=FIRST_RECOVERY, init=False)
     _pressed: float = attrs.field(default=0.0, init=False)  # seconds since the cut in which requests had to wait
-    _taken_at: float = attrs.field(default=-inf, init=False)
     _sends: deque[float] = attrs.field(factory=lambda: deque[float](maxlen=2048), init=False)
     _refusals: deque[float] = attrs.field(factory=lambda: deque[float](maxlen=2048), init=False)
     _in_vain: int = attrs.field(default=0, init=False)
@@ -247,14 +248,14 @@ class Pace:
         self._requests.level -= 1.0
         for kind, bucket in self._tokens.items():
             bucket.level -= tokens.get(kind, 0.0)
+        last, self.sent_at = self.sent_at, now
         self.sent += 1
         if not self.learns:
             return
         if waited:
-            self._pressed += min(now - self._taken_at, 1.0)
+            self._pressed += min(now - last, 1.0)
             self._start += START_GROWTH
             self._set_rate()
-        self._taken_at = now
         self._sends.append(now)
 
     def correct(self, estimated: dict[str, float], used: dict[str, float]) -> None:

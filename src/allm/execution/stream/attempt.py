@@ -305,7 +305,8 @@ async def _until_ended(
             return
     except AdapterError as error:  # of the limiter: there is no room before a deadline
         name_model(error, call.request.model)
-        error.__cause__ = error.__cause__ or (failure and failure.error)  # why it was to be sent again
+        if failure is not None:  # why it was to be sent again
+            error.__cause__ = error.__cause__ or failure.error
         await context.send.send(held.take(Failed(error)))
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
