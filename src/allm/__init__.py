@@ -64,6 +64,8 @@ if TYPE_CHECKING:
         AdapterError,
         AdapterReason,
         AllmError,
+        BudgetExceeded,
+        BudgetReason,
         EngineError,
         EngineReason,
         ImageAdapterError,
@@ -180,7 +182,9 @@ if TYPE_CHECKING:
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
+    from allm.runtime.budgets import Budget, Spending, budget
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
+    from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
@@ -198,6 +202,9 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetReason",
     "CachePoint",
     "CallOptions",
     "ChatCompleted",
@@ -295,6 +302,7 @@ __all__ = [
     "SpeechOptions",
     "SpeechRequest",
     "SpeechStream",
+    "Spending",
     "StepChanges",
     "StepChangesDict",
     "StepCompleted",
@@ -351,6 +359,7 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "budget",
     "cache_point",
     "chat",
     "classify",
@@ -375,6 +384,7 @@ __all__ = [
     "messages_from_openai",
     "models",
     "moderate",
+    "price",
     "providers",
     "render",
     "request",

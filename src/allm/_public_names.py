@@ -25,7 +25,8 @@ _NAMES = {
         "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"
     ),
     "data.errors": (
-        "AdapterError AdapterReason AllmError EngineError EngineReason ImageAdapterError OptionError OptionReason "
+        "AdapterError AdapterReason AllmError BudgetExceeded BudgetReason EngineError EngineReason ImageAdapterError "
+        "OptionError OptionReason "
         "Path:ErrorPath Problem SessionError SessionReason StreamError StreamReason ToolError ToolReason "
         "UnwrapError UnwrapReason ValidationError"
     ),
@@ -84,7 +85,9 @@ _NAMES = {
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
+    "runtime.budgets": "Budget Spending budget",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
+    "runtime.costs": "price",
     "runtime.engine": "Engine EngineFields",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.

@@ -30,6 +30,7 @@ from allm.data.embedding import (
 from allm.data.errors import (
     AdapterError,
     AllmError,
+    BudgetExceeded,
     EngineError,
     ImageAdapterError,
     OptionError,
@@ -132,6 +133,7 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
         SessionError,
         SessionConflict,
         UnwrapError,
+        BudgetExceeded,
     )
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",)}

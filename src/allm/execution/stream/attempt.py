@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError, AllmError, StreamError
+from allm.data.errors import AdapterError, AllmError, BudgetExceeded, StreamError
 from allm.data.events import (
     AdapterEvent,
     Failed,
@@ -45,7 +45,7 @@ from allm.execution.telemetry_facts import answer_content, call_content, call_fa
 from allm.http.answer_size import AnswerSize
 from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
-from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
+from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 
 __all__ = ["fail_at_limit", "run_model_call"]
 
@@ -127,6 +127,7 @@ class _Attempt:
         shown: Events were shown to the consumer, so the attempt can no longer be retried.
         ended: The last event of the response has arrived.
         failure: How the attempt failed before anything was shown.
+        charge: An `AnswerCharge`, where the call is made under a budget or by a tool.
     """
 
     send: BurstSender
@@ -141,6 +142,7 @@ class _Attempt:
     shown: bool = False
     ended: bool = False
     failure: Failed | None = None
+    charge: Any = None
 
     async def __call__(self, *events: AdapterEvent) -> None:
         events = self._to_show(events)
@@ -176,6 +178,8 @@ class _Attempt:
             kinds = set(map(type, events))
             if not kinds.isdisjoint(_NOTED):
                 events = self._note(events, kinds)
+        if self.charge is not None and (over := self.charge.add(events)) is not None:
+            events, self.ended = (*events, over), True
         return events if self.shown else self._hold(events)
 
     def _moved(self, *, waited: bool) -> None:
@@ -185,7 +189,7 @@ class _Attempt:
         if waited or now - self._moved_at > self.gap * _PRECISION:
             self._moved_at = now
             self.scope.deadline = now + self.gap
-        if self.size.is_full:
+        if self.size.is_full or (self.charge is not None and self.charge.is_cut):
             self.scope.cancel()  # the answer has ended, whatever else the adapter would read
 
     def retryable_error(self, failure: Failed) -> AdapterError | None:
@@ -242,7 +246,11 @@ async def run_model_call(
     if call.execution_options.compact is not None:
         from allm.execution.compaction import compacted_if_near
 
-        call, prepared = await compacted_if_near(call, prepared)
+        try:
+            call, prepared = await compacted_if_near(call, prepared)
+        except BudgetExceeded as error:  # of what it asked a model, or of the call with what it made
+            await context.send.send((Failed(error),))
+            return
     if context.span is None:
         await _until_ended(call, prepared, context, held, None)
     elif response is None:
@@ -339,15 +347,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
     )
     error: AllmError | None = None
     with scope:
-        try:
-            if isinstance(prepared, ChangedEvents):
-                await prepared.stream(adapter, attempt)
-            else:
-                await adapter.stream(prepared, attempt)
-        except AllmError as raised:
-            error = raised
-        except Exception as raised:
-            error = adapter_raised(adapter.provider, raised)
+        error = await _sent(call, prepared, attempt)
     if attempt.ended:
         if error is not None:
             logger.debug("the adapter failed after the end of its response", exc_info=error)
@@ -366,3 +366,26 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
         )
     name_model(error, call.request.model)
     return Failed(error), attempt
+
+
+async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError | None:
+    """Let the adapter send an attempt and emit its events; returns what it raised."""
+    adapter = call.adapter
+    error: AllmError | None = None
+    try:
+        if (accounts := charged.get()) is not None:
+            from allm.execution.budgeting import begin_answer
+
+            attempt.charge, prepared = begin_answer(accounts, call, prepared, attempt.size)
+        if isinstance(prepared, ChangedEvents):
+            await prepared.stream(adapter, attempt)
+        else:
+            await adapter.stream(prepared, attempt)
+    except AllmError as raised:
+        error = raised
+    except Exception as raised:
+        error = adapter_raised(adapter.provider, raised)
+    finally:
+        if attempt.charge is not None:
+            attempt.charge.settle(error)
+    return error
