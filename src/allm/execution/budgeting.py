@@ -32,7 +32,16 @@ from allm.runtime.budgets import Account, Charge, Cost, exceeded
 from allm.runtime.catalog import lookup
 from allm.runtime.costs import Pricing, charged
 
-__all__ = ["AnswerCharge", "begin_answer", "budget_error", "check_call", "turn_over_budget"]
+__all__ = [
+    "AnswerCharge",
+    "Rates",
+    "begin_answer",
+    "budget_error",
+    "check_call",
+    "is_refusal",
+    "tokens_of",
+    "turn_over_budget",
+]
 
 _BYTES_PER_TOKEN = 5
 """UTF-8 bytes of a token that a model writes, rather too many, so that no answer is cut that would have fitted."""
@@ -60,7 +69,7 @@ def check_call(accounts: tuple[Account, ...], call: ModelCall) -> None:
     """
     charge = Charge(accounts)
     if charge.budgets:
-        charge.check(_Rates.of_call(charge, call).least)
+        charge.check(Rates.of_call(charge, call).least)
 
 
 def begin_answer(
@@ -78,7 +87,7 @@ def begin_answer(
     if not charge.budgets:
         charge.open(Cost())
         return AnswerCharge(charge, size), prepared
-    rates = _Rates.of_call(charge, call)
+    rates = Rates.of_call(charge, call)
     charge.check(rates.least)
     most = call.request.max_tokens
     paid = rates.paid_by(charge)
@@ -126,25 +135,28 @@ class _Again:
 
 
 @define(eq=False)
-class _Rates:
+class Rates:
     """The prices of a model, and the guesses of a prompt.
 
     Attributes:
         least: What the request costs at least.
-        prompt: About how many tokens the prompt has.
-        longest_prompt: Most tokens that it has.
+        least_prompt: Fewest tokens of the prompt.
+        prompt: About how many it has.
+        longest_prompt: Most tokens of it.
         longest_answer: Most tokens that the model writes.
     """
 
     pricing: Pricing | None
     least: Cost
+    least_prompt: int
     prompt: int
     longest_prompt: int
     longest_answer: int = _ANY_MODEL_WRITES
     _output: Decimal | None = attrs.field(default=None, init=False)
 
     @classmethod
-    def of_call(cls, charge: Charge, call: ModelCall) -> _Rates:
+    def of_call(cls, charge: Charge, call: ModelCall) -> Rates:
+        """Of a model call; raises as `of` does."""
         request = call.request
         pricing = Pricing.of_call(call.adapter, request)
         made = cls.of(charge, pricing, least_tokens(request), estimated_tokens(request), len(request.messages))
@@ -156,7 +168,7 @@ class _Rates:
     @classmethod
     def of(
         cls, charge: Charge, pricing: Pricing, least: int, estimate: int, messages: int = 0, answer: int = 1
-    ) -> _Rates:
+    ) -> Rates:
         """Of a request.
 
         Args:
@@ -180,7 +192,7 @@ class _Rates:
                 ": put it in with allm.models.put, or limit tokens= or calls="
             )
         prompt = max(least, estimate - PER_MESSAGE * messages)
-        return cls(pricing, Cost(usd, least + answer), prompt, ceil(estimate * _MOST_PER_ESTIMATE))
+        return cls(pricing, Cost(usd, least + answer), least, prompt, ceil(estimate * _MOST_PER_ESTIMATE))
 
     def paid_by(self, charge: Charge) -> int | None:
         """How many tokens of an answer the budgets can pay; None: any number."""
@@ -233,7 +245,7 @@ class AnswerCharge:
 
     charge: Charge
     size: AnswerSize
-    rates: _Rates | None = None
+    rates: Rates | None = None
     max_tokens: int | None = None
     is_cut: bool = attrs.field(default=False, init=False)
     _usage: Usage | None = attrs.field(default=None, init=False)
@@ -261,7 +273,7 @@ class AnswerCharge:
         if self.rates is None:
             return None
         answer = self._written(self._uncounted // _BYTES_PER_TOKEN)
-        error = self.charge.grow(self._cost_with(self.rates.prompt, answer))
+        error = self.charge.grow(self._cost_with(self.rates.least_prompt, answer))
         # What has ended has been paid, and a report may be the last that comes: both are kept as they are.
         if error is None or not has_content or self._completed or self._error is not None:
             return None
@@ -301,7 +313,7 @@ class AnswerCharge:
         usage, error = self._usage, raised or self._error
         if self.rates is None:
             self.charge.settle(Cost(), estimated=False, usage=usage)
-        elif not self._begun and _is_refusal(error):
+        elif not self._begun and is_refusal(error):
             self.charge.settle(Cost(), estimated=False)
         elif self._completed and usage is not None and _is_whole(usage):
             self.charge.settle(_reported_cost(self.rates, usage), estimated=False, usage=usage)
@@ -310,7 +322,8 @@ class AnswerCharge:
             self.charge.settle(cost, estimated=True, usage=usage)
 
 
-def _is_refusal(error: AllmError | None) -> bool:
+def is_refusal(error: AllmError | None) -> bool:
+    """Whether a request failed without costing anything: the provider refused it."""
     return isinstance(error, AdapterError) and (error.reason in _NOT_BILLED or (error.status or 0) >= 400)  # noqa: PLR2004
 
 
@@ -319,7 +332,7 @@ def _is_whole(usage: Usage) -> bool:
     return usage.total_tokens is not None or (usage.input_tokens is not None and usage.output_tokens is not None)
 
 
-def _reported_cost(rates: _Rates, usage: Usage) -> Cost:
+def _reported_cost(rates: Rates, usage: Usage) -> Cost:
     """The cost of an answer that reported its usage."""
     if usage.total_cost is not None:
         return Cost(Decimal(repr(usage.total_cost)), tokens_of(usage))

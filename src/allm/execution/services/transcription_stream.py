@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from typing import Any, Unpack, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import attrs
 
@@ -30,6 +30,9 @@ from allm.runtime.adapters import StreamedTranscription
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+
+if TYPE_CHECKING:
+    from allm.execution.services.charging import ServiceCharge
 
 __all__ = ["TranscriptionStream", "stream_transcribe"]
 
@@ -130,7 +133,7 @@ def stream_transcribe(
         opening = functools.partial(adapter.open, prepared)
     else:
         opening = functools.partial(_in_one_piece, adapter, call.prepare(request))
-    return StreamBlock(functools.partial(_opened, call, request, opening), EXAMPLE)
+    return StreamBlock(functools.partial(_opened, call, request, opening, call.charge(request)), EXAMPLE)
 
 
 @asynccontextmanager
@@ -162,7 +165,7 @@ class _Given:
 
 @asynccontextmanager
 async def _opened(
-    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any
+    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any, charge: ServiceCharge | None
 ) -> AsyncGenerator[TranscriptionStream]:
     # The place at the limiter is held as long as the connection is in use: to the end of the answer or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
@@ -180,7 +183,9 @@ async def _opened(
                 return answer, first
 
             with call.within_limit():
-                answer, first = await call.attempt(begin, span, after=place)
+                answer, first = await call.attempt(begin, span, after=place, charge=charge)
+            if charge is not None:
+                place.callback(lambda: charge.end(stream.result().usage))
             stream._request_id = answer.request_id
             reading.begin(answer.events, first)
             try:
