@@ -47,6 +47,8 @@ _BYTES_PER_TOKEN = 5
 """UTF-8 bytes of a token that a model writes, rather too many, so that no answer is cut that would have fitted."""
 _MOST_PER_ESTIMATE = 1.5
 """By how much an estimate of a prompt may be too low: it is mostly within a third."""
+_IMPLAUSIBLE = 40
+"""Bytes of a token that no answer has, so that its usage is that of its beginning."""
 _IGNORED = 2
 """An answer of so many times `max_tokens` tells that the provider does not know the limit."""
 _ANY_MODEL_WRITES = 4096
@@ -272,8 +274,7 @@ class AnswerCharge:
                 self._completed = True
         if self.rates is None:
             return None
-        answer = self._written(self._uncounted // _BYTES_PER_TOKEN)
-        error = self.charge.grow(self._cost_with(self.rates.least_prompt, answer))
+        error = self.charge.grow(self._cost_with(self.rates.least_prompt, self._written()))
         # What has ended has been paid, and a report may be the last that comes: both are kept as they are.
         if error is None or not has_content or self._completed or self._error is not None:
             return None
@@ -285,13 +286,15 @@ class AnswerCharge:
         """Bytes that came after the newest report of what was written."""
         return self.size.written() - self._counted
 
-    def _written(self, more: int) -> int:
-        """The tokens of the answer, of which so many are not reported."""
-        reported = (self._usage.output_tokens if self._usage is not None else None) or 0
+    @property
+    def _reported(self) -> int:
+        return (self._usage.output_tokens if self._usage is not None else None) or 0
+
+    def _written(self) -> int:
+        """About how many tokens the answer has: not more than it may have, unless the provider does not heed that."""
+        written = self._reported + self._uncounted // _BYTES_PER_TOKEN
         most = self.max_tokens
-        if most is not None and reported + self._uncounted / _BYTES_PER_TOKEN <= _IGNORED * most:
-            return max(reported, min(reported + more, most))
-        return reported + more
+        return written if most is None or written > _IGNORED * most else max(self._reported, min(written, most))
 
     def _cost_with(self, prompt: int, answer: int) -> Cost:
         assert self.rates is not None  # noqa: S101
@@ -304,6 +307,12 @@ class AnswerCharge:
             cost = Cost(max(cost.usd, Decimal(repr(reported))), cost.tokens)
         return cost
 
+    def _is_final(self, usage: Usage) -> bool:
+        """Whether it says what was used of prompt and answer, and is not only what was reported at the beginning."""
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return bool(usage.total_tokens)
+        return self._uncounted <= _IMPLAUSIBLE * usage.output_tokens
+
     def settle(self, raised: AllmError | None) -> None:
         """The attempt has ended.
 
@@ -315,21 +324,16 @@ class AnswerCharge:
             self.charge.settle(Cost(), estimated=False, usage=usage)
         elif not self._begun and is_refusal(error):
             self.charge.settle(Cost(), estimated=False)
-        elif self._completed and usage is not None and _is_whole(usage):
+        elif self._completed and usage is not None and self._is_final(usage):
             self.charge.settle(_reported_cost(self.rates, usage), estimated=False, usage=usage)
         else:
-            cost = self._cost_with(self.rates.longest_prompt, self._written(self._uncounted))
+            cost = self._cost_with(self.rates.longest_prompt, self._reported + self._uncounted)
             self.charge.settle(cost, estimated=True, usage=usage)
 
 
 def is_refusal(error: AllmError | None) -> bool:
     """Whether a request failed without costing anything: the provider refused it."""
     return isinstance(error, AdapterError) and (error.reason in _NOT_BILLED or (error.status or 0) >= 400)  # noqa: PLR2004
-
-
-def _is_whole(usage: Usage) -> bool:
-    """Whether a usage says what was used of both, the prompt and the answer."""
-    return usage.total_tokens is not None or (usage.input_tokens is not None and usage.output_tokens is not None)
 
 
 def _reported_cost(rates: Rates, usage: Usage) -> Cost:
