@@ -182,7 +182,7 @@ if TYPE_CHECKING:
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
-    from allm.runtime.budgets import Budget, Spending, budget
+    from allm.runtime.budgets import Budget, Remaining, Spending, budget
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
@@ -282,6 +282,7 @@ __all__ = [
     "ReasoningCompleted",
     "ReasoningDelta",
     "ReasoningPart",
+    "Remaining",
     "Request",
     "RequestFields",
     "RerankRequest",

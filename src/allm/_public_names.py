@@ -85,7 +85,7 @@ _NAMES = {
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
-    "runtime.budgets": "Budget Spending budget",
+    "runtime.budgets": "Budget Remaining Spending budget",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.costs": "price",
     "runtime.engine": "Engine EngineFields",

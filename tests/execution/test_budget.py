@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import attrs
 import pytest
 import trio
@@ -47,7 +49,7 @@ async def test_calls_are_counted_as_the_provider_reports_them():
         await allm.generate(endless(), "Hi")
         await allm.generate(endless(), "Hi")
     assert budget.spent == allm.Spending(usd=4.0, tokens=4, calls=2)
-    assert budget.remaining == allm.Spending(usd=6.0, tokens=96, calls=3)
+    assert budget.remaining == allm.Remaining(usd=6.0, tokens=96, calls=3)
     assert budget.estimated == allm.Spending(usd=0.0, tokens=0, calls=0)
 
 
@@ -444,3 +446,72 @@ async def test_sync_tools_in_threads_are_counted():
         result = await allm.chat(engine_of([fake.tool_call("agent", {"question": "a"})], answer()), "Go", tools=[agent])
     assert result.halted_reason == "completed"
     assert budget.spent.calls == 3
+
+
+# --- from asyncio and plain code --------------------------------------------------------------------------------------
+
+
+def test_a_budget_holds_for_asyncio():
+    """Around calls, streams and gathered tasks of `allm.aio`; each is refused, cut and counted as on Trio."""
+
+    async def main():
+        with allm.budget(calls=4) as budget:
+            await allm.aio.generate(endless(), "Hi")
+            async with allm.aio.stream_generate(endless(), "Hi") as events:
+                assert (await events.until_done()).output_text == "Hello"
+            await asyncio.gather(*[allm.aio.generate(endless(), "Hi") for _ in range(2)])
+            with pytest.raises(allm.BudgetExceeded):
+                await allm.aio.generate(endless(), "Hi")
+        await allm.aio.generate(endless(), "Hi")
+        return budget.spent
+
+    assert asyncio.run(main()) == allm.Spending(usd=8.0, tokens=8, calls=4)
+
+
+def test_a_budget_holds_for_plain_code():
+    """Around calls of `allm.blocking`."""
+    with allm.budget(usd=3) as budget:
+        allm.blocking.generate(endless(), "Hi")
+        with pytest.raises(allm.BudgetExceeded):
+            allm.blocking.generate(endless(), "Hi")
+    assert budget.spent.usd == 2.0
+
+
+async def test_a_stream_is_paid_from_the_budget_in_which_it_is_read():
+    """Also one that is left early: what had come is estimated."""
+    engine = endless(fake.text("Hello"), fake.delay(1000), fake.text("there"))
+    with allm.budget() as budget:
+        async with allm.stream_generate(engine, "Hi") as events:
+            async for event in events:
+                if isinstance(event, allm.TextDelta):
+                    break
+    assert budget.spent == budget.estimated
+    assert budget.spent.calls == 1
+    assert budget.spent.tokens > 5
+
+
+async def test_what_was_embedded_before_the_limit_is_not_lost():
+    """The stream of a call whose next request is refused still has the vectors that are paid."""
+    engine = allm.Engine(embedding_adapter=FakeEmbeddings())
+    with allm.budget(calls=2) as budget:
+        async with allm.stream_embed(engine, ["a", "b", "c", "d"], batch_size=1, max_concurrency=1) as batches:
+            with pytest.raises(allm.BudgetExceeded):
+                await batches.until_done()
+        assert len(batches.result().embeddings) == 2
+    assert budget.spent.calls == 2
+
+
+async def test_a_nested_call_is_in_the_usage_of_a_turn_that_runs_out_of_time(autojump_clock):
+    """What the tool's own call had used before the deadline is not lost."""
+
+    @allm.tool
+    async def agent(question: str) -> str:
+        """Ask an agent, then wait."""
+        await allm.generate(endless(), question)
+        await trio.sleep(1000)
+        return "late"
+
+    outer = engine_of([fake.tool_call("agent", {"question": "a"}), fake.usage(input_tokens=10, output_tokens=0)])
+    result = await allm.chat(outer, "Go", tools=[agent], tool_timeout=None, request_timeout=5)
+    assert result.halted_reason == "error"
+    assert result.usage.input_tokens == 11

@@ -115,8 +115,8 @@ def _lowered(call: ModelCall, prepared: Any, max_tokens: int) -> Any:
     try:
         changed = prepare_call(lower, by=_Again(call.adapter, sent))
     except ValidationError as error:
-        what = f"the budget pays for {max_tokens} more tokens, and the request cannot be sent with so few: {error.problem}"
-        raise BudgetExceeded(what, reason="tokens") from error
+        what = f"the budget pays for {max_tokens} more tokens, and the request cannot be sent with so few"
+        raise BudgetExceeded(f"{what}: {error.problem}", reason="tokens") from error
     return attrs.evolve(prepared, prepared=changed) if isinstance(prepared, ChangedEvents) else changed
 
 

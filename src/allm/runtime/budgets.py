@@ -29,7 +29,7 @@ from allm.data.problems import Problem, refuse, shown
 from allm.data.response import Usage
 from allm.runtime.costs import Tally, charged
 
-__all__ = ["Account", "Budget", "Charge", "Cost", "Spending", "budget", "exceeded"]
+__all__ = ["Account", "Budget", "Charge", "Cost", "Remaining", "Spending", "budget", "exceeded"]
 
 _lock = threading.Lock()
 _NOTHING = Decimal(0)
@@ -50,12 +50,27 @@ class Cost:
 
 @frozen(kw_only=True)
 class Spending:
-    """An amount of each of the three.
+    """What has been used.
 
     Attributes:
-        usd: US dollars; None where a price is not known, or where there is no limit.
-        tokens: Of prompts and answers; None where there is no limit.
-        calls: Requests, each retry one of them; None where there is no limit.
+        usd: US dollars; None where the price of a call is not known.
+        tokens: Of prompts and answers.
+        calls: Requests, each retry one of them.
+    """
+
+    usd: float | None = 0.0
+    tokens: int = 0
+    calls: int = 0
+
+
+@frozen(kw_only=True)
+class Remaining:
+    """What can still be used; None where there is no limit.
+
+    Attributes:
+        usd: US dollars.
+        tokens: Of prompts and answers.
+        calls: Requests.
     """
 
     usd: float | None = None
@@ -139,12 +154,12 @@ class Budget:
             return self._estimated.shown()
 
     @property
-    def remaining(self) -> Spending:
+    def remaining(self) -> Remaining:
         """What can still be used: not more than any budget around this one has left, nor less than 0."""
         with _lock:
             left = [budget._left() for budget in (*self._within, self)]
         usd, tokens, calls = (_least(amounts) for amounts in zip(*left, strict=True))
-        return Spending(usd=None if usd is None else float(usd), tokens=tokens, calls=calls)
+        return Remaining(usd=None if usd is None else float(usd), tokens=tokens, calls=calls)
 
     def _left(self) -> tuple[Decimal | None, int | None, int | None]:
         """What neither was used nor is held, of each limit."""
