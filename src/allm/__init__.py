@@ -182,6 +182,7 @@ if TYPE_CHECKING:
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
+    from allm.runtime.engine_group import EngineGroup, MovesOn, fallback, hedge
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset
@@ -219,6 +220,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineFields",
+    "EngineGroup",
     "EngineReason",
     "ErrorPath",
     "Event",
@@ -259,6 +261,7 @@ __all__ = [
     "ModerationRequest",
     "ModerationResponse",
     "ModerationResult",
+    "MovesOn",
     "OnEvent",
     "OnProgress",
     "OnToolError",
@@ -360,11 +363,13 @@ __all__ = [
     "edit_image",
     "embed",
     "fake",
+    "fallback",
     "fetch_image",
     "files",
     "from_json",
     "generate",
     "generate_image",
+    "hedge",
     "hosted",
     "image_request",
     "image_variations",

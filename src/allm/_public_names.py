@@ -86,6 +86,7 @@ _NAMES = {
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",
+    "runtime.engine_group": "EngineGroup MovesOn fallback hedge",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.
     "runtime.tool_calls": "Tool ToolContext",

@@ -23,7 +23,7 @@ from allm.data.tool_layers import ToolLayers, offered
 from allm.data.types.hints import is_type
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.journal import ToolJournal
-from allm.execution.output_modes import asked_for
+from allm.execution.output_modes import asked_for, format_of
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
@@ -32,6 +32,7 @@ from allm.runtime.fitting import check_capabilities, fit_to_model, hide_tools, w
 from allm.runtime.http_adapter import Adapter, as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
+    OF_CALL,
     OPTIONS,
     check_options,
     invalid_option,
@@ -50,11 +51,14 @@ __all__ = [
     "check_answered",
     "defaults",
     "engine_for_chat",
+    "engine_layers",
     "engine_options",
     "in_effect",
     "overrides",
+    "places",
     "prepare_call",
     "prompts_tools",
+    "request_layer",
     "resolve",
     "set_defaults",
 ]
@@ -101,9 +105,6 @@ def application_defaults() -> dict[str, Any]:
     return {**_app_defaults, **(_local_defaults.get() or {})}
 
 
-# --- putting a call together --------------------------------------------------------------------------------------
-
-
 @attrs.frozen(kw_only=True)
 class ModelCall:
     """A call with every option resolved: the request, the engine, and how the call is run.
@@ -112,6 +113,7 @@ class ModelCall:
         defaulted: Paths in the request whose value only the engine or the application gave.
         changes: What `before_step` changed about the request.
         toolsets: The tools as they were given, if there are sets among them; the request has those that are loaded.
+        given: The options of the call itself, if its engine is a group.
     """
 
     engine: Engine
@@ -122,6 +124,7 @@ class ModelCall:
     journal: ToolJournal | None = None
     changes: StepChanges | None = None
     toolsets: ToolLayers | None = None
+    given: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     @property
     def loads_tools(self) -> bool:
@@ -148,12 +151,14 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
     """
     check_options(options)
     messages = () if isinstance(given, Request) else to_messages(given)
-    in_request = _request_layer(given) if isinstance(given, Request) else {}
-    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
+    in_request = request_layer(given) if isinstance(given, Request) else {}
+    by_default, given_here = [application_defaults(), *engine_layers(engine)], (in_request, options)
+    if engine.is_group:  # the rest is asked of each member
+        by_default = [{name: layer[name] for name in layer if name in OF_CALL} for layer in by_default]
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
     if (wanted := changes.get("response_format")) is not None and is_type(wanted):
-        changes["response_format"] = _format_of(wanted)
+        changes["response_format"] = format_of(wanted)
     tools: tuple[Tool, ...] | ToolLayers = changes.get("tools", ())
     if isinstance(tools, ToolLayers) or any(tool.compact for tool in tools):
         changes["tools"] = offered(tools)
@@ -168,12 +173,13 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
             **values_for("adapter", merged), http_client=engine.http_client, answer_limits=engine.answer_limits
         ),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
-        defaulted=_places(by_default) - _places(given_here),
+        defaulted=places(by_default) - places(given_here),
         toolsets=tools if isinstance(tools, ToolLayers) else None,
+        given=options if engine.is_group else {},
     )
 
 
-def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
+def places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
     """Paths in a request for which the layers have a value: a field, or a field of the body."""
     found: set[Path] = set()
     for layer in layers:
@@ -183,7 +189,7 @@ def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
     return frozenset(found)
 
 
-def _request_layer(request: Request) -> dict[str, Any]:
+def request_layer(request: Request) -> dict[str, Any]:
     """What a request says: a field at its default cannot be told from one that is left open."""
     fields = ((name, getattr(request, name)) for name in NAMES_FOR["request"])
     return {name: value for name, value in fields if value is not None and (value or name not in _OPEN)}
@@ -193,19 +199,7 @@ _OPEN = frozenset({"tools", "options", "structured_finalize"})
 """Fields whose default is not None, but empty."""
 
 
-def _format_of(hint: Any) -> JsonSchema:
-    """The `JsonSchema` of a type, with the type as its `output_type`."""
-    from allm.data.types.output import answer_name, answer_schema
-    from allm.data.types.shapes import name_of
-
-    try:
-        schema = answer_schema(hint)
-    except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
-    return JsonSchema(answer_name(hint), schema, output_type=hint)
-
-
-def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+def engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
     """The engine's options as two layers: its fields, then the entries of its params that are named like an option.
 
     Raises:
@@ -250,6 +244,10 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
         ValidationError, AdapterError: The model or the adapter cannot handle the request.
     """
+    if call.engine.is_group:
+        from allm.execution.group.members import prepare_members
+
+        return prepare_members(call)
     adapter, vendor, asked = call.adapter, as_adapter(call.adapter), call.adapter if by is None else by
     if call.request.model is None and vendor.requires_model:
         raise EngineError(

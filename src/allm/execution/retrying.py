@@ -7,6 +7,8 @@ started: the caller gets the error now, with the provider's `retry_after`, inste
 
 from __future__ import annotations
 
+import logging
+
 import attrs
 import trio
 
@@ -33,6 +35,7 @@ class Retries:
         provider: The name of the adapter, for telemetry.
         span: The telemetry span that the retry events belong to.
         model, session_id: For the log.
+        is_member: Whether the call is one of several that stand for one, and logs at DEBUG.
     """
 
     policy: RetryPolicy | None
@@ -40,6 +43,7 @@ class Retries:
     span: telemetry.Span | None = None
     model: str | None = None
     session_id: str | None = None
+    is_member: bool = False
     _failures: int = attrs.field(default=0, init=False)
     _resume: float = attrs.field(default=float("-inf"), init=False)  # end of the latest pause, on the Trio clock
 
@@ -94,7 +98,8 @@ class Retries:
             usage=abandoned,
         )
         known = {"provider": error.provider or self.provider, "model": error.model or self.model}
-        log_retry(self._failures, error, delay, self.span, **known, session_id=self.session_id)
+        level = logging.DEBUG if self.is_member else logging.INFO
+        log_retry(self._failures, error, delay, self.span, level, **known, session_id=self.session_id)
         await trio.sleep(delay)
         return True
 

@@ -25,6 +25,7 @@ from allm.runtime.retry import RetryPolicy
 
 __all__ = [
     "NAMES_FOR",
+    "OF_CALL",
     "OPTIONS",
     "Place",
     "check_options",
@@ -237,6 +238,15 @@ NAMES_FOR: dict[Place, tuple[str, ...]] = {
     place: tuple(name for name, option in OPTIONS.items() if place in option.places)
     for place in ("request", "adapter", "execution")
 }
+
+
+_OF_MODEL = frozenset({"output_mode", "tool_mode", "first_event_timeout", "stream_timeout", "retry"})
+OF_CALL: frozenset[str] = (
+    frozenset({"tools", "tool_choice", "response_format", "structured_finalize"})
+    | frozenset({"request_id", "session_id", "include_raw_chunks"})
+    | (frozenset(NAMES_FOR["execution"]) - _OF_MODEL)
+)
+"""Options that are about the call, whichever model answers it; all others may differ between the members of a group."""
 
 
 # --- what follows from it ------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
 
-__all__ = ["fail_at_limit", "run_model_call"]
+__all__ = ["Held", "fail_at_limit", "run_attempts", "run_model_call"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -68,7 +68,7 @@ _PRECISION = 0.01
 
 
 @define(eq=False)
-class _Held:
+class Held:
     """The events of an attempt that came before its content, and the usage of abandoned attempts.
 
     Attributes:
@@ -114,7 +114,7 @@ class _Held:
             return events
         first = events[0] if events else None
         if isinstance(first, MessageStarted):
-            return attrs.evolve(first, abandoned_usage=abandoned), *events[1:]
+            return attrs.evolve(first, abandoned_usage=(first.abandoned_usage or Usage()) + abandoned), *events[1:]
         return MessageStarted(abandoned_usage=abandoned), *events
 
 
@@ -130,7 +130,7 @@ class _Attempt:
     """
 
     send: BurstSender
-    held: _Held
+    held: Held
     scope: trio.CancelScope
     gap: float
     pricing: Pricing
@@ -238,8 +238,8 @@ async def run_model_call(
         response: Gives the response so far, for telemetry: this is one call of several. None: the stream has no other,
             so that the stream's span is that of the call.
     """
-    held = _Held()
-    if call.execution_options.compact is not None:
+    held = Held()
+    if call.execution_options.compact is not None and not call.engine.is_group:
         from allm.execution.compaction import compacted_if_near
 
         call, prepared = await compacted_if_near(call, prepared)
@@ -252,7 +252,8 @@ async def run_model_call(
             context.span.attributes.update(held.times())
     else:
         content = functools.partial(call_content, call)
-        with telemetry.span("model_call", call_facts(call), content=content) as span:
+        name = "members" if call.engine.is_group else "model_call"
+        with telemetry.span(name, call_facts(call), content=content) as span:
             try:
                 await _until_ended(call, prepared, context, held, span)
             finally:
@@ -262,42 +263,73 @@ async def run_model_call(
 
 
 async def _until_ended(
-    call: ModelCall, prepared: Any, context: StreamContext, held: _Held, span: telemetry.Span | None
+    call: ModelCall, prepared: Any, context: StreamContext, held: Held, span: telemetry.Span | None
 ) -> None:
-    adapter = call.adapter
-    if not prices_are_loaded(adapter.provider):
-        await in_thread(functools.partial(load_prices, adapter.provider))
     if span is not None:
         held.since = trio.current_time()
-    options = call.execution_options
-    retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id)
-    overflowed = False
     try:
-        while True:
-            limiter = call.engine.limiter
-            run = _attempt if limiter is None else functools.partial(_limited, limiter)
-            failure, attempt = await run(call, prepared, context.send, held)
-            if failure is None:
-                return
-            if options.compact is not None and not attempt.shown and not overflowed and _is_too_long(failure):
-                from allm.execution.compaction import compacted
-
-                overflowed = True
-                if (shorter := await compacted(call)) is not None:
-                    call, prepared = shorter
-                    held.abandon()
-                    continue
-            error = attempt.retryable_error(failure)
-            if error is not None and (
-                await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
-            ):
-                held.abandon()
-                continue
+        failure = await run_attempts(call, prepared, context, context.send, held, span)
+        if failure is not None:
             await context.send.send(held.take(failure))
-            return
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
+
+
+async def run_attempts(
+    call: ModelCall,
+    prepared: Any,
+    context: StreamContext,
+    send: BurstSender,
+    held: Held,
+    span: telemetry.Span | None,
+    moves_on: Callable[[AllmError], bool] | None = None,
+) -> Failed | None:
+    """Make attempts until one has ended, or no further one is made.
+
+    Args:
+        send: Takes what is shown.
+        held: Takes what comes before the content.
+        moves_on: Of a member of a group: whether this failure ends its attempts at once, as another member is asked.
+
+    Returns: The failure, if nothing was shown before it.
+    """
+    if call.engine.is_group:
+        from allm.execution.group.run import run_group
+
+        return await run_group(prepared, context, send, held, span, moves_on)
+    adapter = call.adapter
+    if not prices_are_loaded(adapter.provider):
+        await in_thread(functools.partial(load_prices, adapter.provider))
+    options = call.execution_options
+    is_member = moves_on is not None
+    retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id, is_member)
+    overflowed = False
+    while True:
+        limiter = call.engine.limiter
+        run = _attempt if limiter is None else functools.partial(_limited, limiter)
+        failure, attempt = await run(call, prepared, send, held)
+        if failure is None:
+            return None
+        if attempt.shown:
+            await send.send(held.take(failure))
+            return None
+        if options.compact is not None and not overflowed and _is_too_long(failure):
+            from allm.execution.compaction import compacted
+
+            overflowed = True
+            if (shorter := await compacted(call)) is not None:
+                call, prepared = shorter
+                held.abandon()
+                continue
+        error = attempt.retryable_error(failure)
+        if (
+            error is None
+            or (moves_on is not None and moves_on(error))
+            or not await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
+        ):
+            return failure
+        held.abandon()
 
 
 def _is_too_long(failure: Failed) -> bool:
@@ -315,13 +347,13 @@ async def fail_at_limit(context: StreamContext, limit: float | None, call: Model
 
 
 async def _limited(
-    limiter: trio.CapacityLimiter, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
+    limiter: trio.CapacityLimiter, call: ModelCall, prepared: Any, send: BurstSender, held: Held
 ) -> tuple[Failed | None, _Attempt]:
     async with limiter:
         return await _attempt(call, prepared, send, held)
 
 
-async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
+async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: Held) -> tuple[Failed | None, _Attempt]:
     """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
