@@ -133,11 +133,14 @@ async def test_the_first_may_still_win(autojump_clock):
 
 
 async def test_a_failure_starts_the_next_at_once(autojump_clock):
-    """Nobody waits for `after`, and the failure is not seen."""
-    group = allm.hedge(engine([fake.error(BROKEN)]), engine([fake.text("hi")]), after=60)
-    response = await allm.generate(group, "hi")
-    assert (response.output_text, response.error) == ("hi", None)
-    assert trio.current_time() == 0
+    """Nobody waits for `after` or a retry, and the failure is not seen; the retry may still win."""
+    for error in (BROKEN, BUSY):
+        group = allm.hedge(engine([fake.error(error)]), engine([fake.text("hi")]), after=60)
+        response = await allm.generate(group, "hi")
+        assert (response.output_text, response.error) == ("hi", None)
+        assert trio.current_time() == 0
+    group = allm.hedge(engine([fake.error(BUSY)], [fake.text("again")]), engine([fake.delay(60)]), after=60)
+    assert (await allm.generate(group, "hi")).output_text == "again"
 
 
 async def test_all_failing_is_one_failure(autojump_clock):

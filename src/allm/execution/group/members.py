@@ -6,9 +6,9 @@ format. A member's call is that, with what its own engine says of all else, by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -31,7 +31,7 @@ from allm.runtime.engine import Engine
 from allm.runtime.engine_group import EngineGroup, of_one_provider
 from allm.runtime.option_table import OF_CALL, merged_options, values_for
 
-__all__ = ["Candidate", "PreparedMembers", "all_refused", "first_call", "member_calls", "prepare_members"]
+__all__ = ["Candidate", "Named", "PreparedMembers", "all_refused", "first_call", "member_calls", "prepare_members"]
 
 _ANY = (user("-"),)
 """What a member's parameters are checked with: the messages have been checked."""
@@ -53,7 +53,7 @@ def first_call(call: ModelCall) -> ModelCall:
         candidates = _candidates(call)
         found = next((one for candidate in candidates if (one := candidate.call()) is not None), None)
         if found is None:
-            raise all_refused(candidates)
+            raise all_refused(refusals_of(candidates))
         call = found
     return call
 
@@ -89,6 +89,15 @@ def _member_call(call: ModelCall, engine: Engine) -> ModelCall:
 
 def _of_model(layer: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in layer.items() if name not in OF_CALL}
+
+
+class Named(Protocol):
+    """A member of a group, as messages tell of it."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
 
 
 @define(eq=False)
@@ -163,8 +172,13 @@ def prepare_members(call: ModelCall) -> PreparedMembers:
     members = PreparedMembers(call.engine, candidates)  # type: ignore[arg-type]
     _check_given(call, members.group)
     if not any(candidate.is_ready() for candidate in candidates):
-        raise all_refused(candidates)
+        raise all_refused(refusals_of(candidates))
     return members
+
+
+def refusals_of(candidates: list[Candidate]) -> list[tuple[Named, AllmError]]:
+    """Those that cannot make the call, and why."""
+    return [(candidate, candidate.refusal) for candidate in candidates if candidate.refusal is not None]
 
 
 def _check_given(call: ModelCall, group: EngineGroup) -> None:
@@ -183,12 +197,11 @@ def _check_given(call: ModelCall, group: EngineGroup) -> None:
         raise of_one_provider(f"the header {secret!r}", "a secret", providers)
 
 
-def all_refused(candidates: list[Candidate]) -> AllmError:
+def all_refused(refusals: Sequence[tuple[Named, AllmError]]) -> AllmError:
     """The error for a call that no member can make."""
-    refusals = [(candidate, candidate.refusal) for candidate in candidates if candidate.refusal is not None]
     if len(refusals) == 1:
         return refusals[0][1]
-    told = "; ".join(f"{candidate.name}: {error.message}" for candidate, error in refusals)
+    told = "; ".join(f"{member.name}: {error.message}" for member, error in refusals)
     made = EngineError(f"none of the engines can make this call: {told}", reason="all_refused")
     made.__cause__ = refusals[0][1]
     return made

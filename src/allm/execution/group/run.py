@@ -19,7 +19,7 @@ from allm.data.errors import AdapterError, AllmError
 from allm.data.events import Failed
 from allm.execution.failures import log_member
 from allm.execution.group.circuit import circuits_of
-from allm.execution.group.members import Candidate, PreparedMembers
+from allm.execution.group.members import Candidate, Named, PreparedMembers
 from allm.execution.stream.attempt import Held, run_attempts
 from allm.execution.stream.event_stream import Burst, BurstSender, StreamContext
 from allm.execution.stream.folds import StreamCollector
@@ -63,7 +63,7 @@ async def _fall_back(
     group, circuits = members.group, circuits_of(members.group)
     down = [candidate for candidate in members.candidates if circuits[candidate.index].is_open()]
     waiting = [candidate for candidate in members.candidates if candidate not in down] + down
-    failures: list[tuple[Candidate, Failed]] = []
+    failures: list[tuple[Candidate, AllmError]] = []
 
     def has_next() -> bool:
         return any(candidate.is_ready() for candidate in waiting)
@@ -78,7 +78,7 @@ async def _fall_back(
         if not candidate.is_ready():
             tell_of_skipped(group.kind, candidate, span, reason="refused", error=candidate.refusal)
             continue
-        before = failures[-1][1].error if failures else None
+        before = failures[-1][1] if failures else None
         tell_of_attempt(group.kind, candidate, span, attempt=len(failures) + 1, error=before)
         circuit = circuits[candidate.index]
         held.first_content = None
@@ -91,12 +91,12 @@ async def _fall_back(
         circuit.end(held, None if failure is None else failure.error)
         if failure is None:
             return None
-        failures.append((candidate, failure))
+        failures.append((candidate, failure.error))
         log_member(candidate.name, failure.error, span)
         if not (group.moves_on(failure.error) and has_next()):
             break
         held.abandon()
-    return failure_of_all(failures)
+    return Failed(failure_of_all(failures))
 
 
 async def run_member(
@@ -191,16 +191,17 @@ def _tell(name: str, kind: str, candidate: Candidate, span: telemetry.Span | Non
     telemetry.emit(name, span, group=kind, provider=provider, model=model, **facts)
 
 
-def failure_of_all(failures: Iterable[tuple[Candidate, Failed]]) -> Failed:
+def failure_of_all(failures: Iterable[tuple[Named, AllmError]]) -> AllmError:
     """The failure of the last member, which tells of those before it."""
     *others, (_, last) = failures
     if not others:
         return last
-    error = copy.copy(last.error)
-    told = "; ".join(f"{candidate.name}: {_in_short(failure.error)}" for candidate, failure in others)
+    error = copy.copy(last)
+    told = "; ".join(f"{member.name}: {_in_short(failure)}" for member, failure in others)
     error.message = f"{error.message} (before it, {told})"
     error.args = (error.message,)
-    return Failed(error)
+    error.__cause__ = last.__cause__
+    return error
 
 
 def _in_short(error: AllmError) -> str:

@@ -60,6 +60,7 @@ class Service(Generic[RequestT, ResponseT]):
         check_response: Raises for a response that does not match its request, which counts as a failure of the request.
             The last argument is the provider.
         facts: Attributes of the telemetry span, from the request and the response.
+        priced: The response with its costs, where they are not reported; the first argument is the provider.
         error_type: The class of every failure.
         fields: Keyword arguments of the service's functions that are fields of the request.
         arguments: Their other keyword arguments, as suggestions for a misspelt name.
@@ -73,6 +74,7 @@ class Service(Generic[RequestT, ResponseT]):
     check: Callable[[RequestT], None] = validate
     check_response: Callable[[RequestT, ResponseT, str], None] = lambda _request, _response, _provider: None
     facts: Callable[[RequestT, ResponseT], dict[str, Any]] = lambda _request, _response: {}
+    priced: Callable[[str, RequestT, ResponseT], ResponseT] = lambda _provider, _request, response: response
     error_type: type[AdapterError] = AdapterError
     fields: frozenset[str] = frozenset()
     arguments: frozenset[str] = frozenset()

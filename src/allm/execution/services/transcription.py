@@ -35,6 +35,9 @@ TRANSCRIPTION: Service[TranscriptionRequest, Transcription] = Service(
     span="transcription",
     request_type=TranscriptionRequest,
     facts=lambda _request, response: {"usage": response.usage, "duration": response.duration},
+    priced=lambda provider, request, found: attrs.evolve(
+        found, usage=audio_usage(provider, found.model or request.model, found.usage)
+    ),
     fields=own_options(TranscriptionOptions),
 )
 
@@ -66,5 +69,4 @@ async def transcribe(
 
 def priced(call: UnaryCall[Any, Any], request: TranscriptionRequest, found: Transcription) -> Transcription:
     """The transcription with its costs, as far as they are known."""
-    usage = audio_usage(call.adapter.provider, found.model or request.model, found.usage)
-    return attrs.evolve(found, usage=usage)
+    return TRANSCRIPTION.priced(call.adapter.provider, request, found)

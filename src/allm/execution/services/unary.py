@@ -7,14 +7,14 @@ a long list of texts, shares one retry budget and one time limit among them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Generic, Protocol
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError
+from allm.data.errors import AdapterError, AllmError
 from allm.data.problems import Problem, refuse, unknown_option
 from allm.execution.failures import log_failure, name_model
 from allm.execution.options import application_defaults, engine_options, in_effect
@@ -111,6 +111,8 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
         self._deadline = trio.current_time() + seconds(self.execution_options.request_timeout)
+        if self.engine.is_group:
+            attributes["group"] = getattr(self.engine, "kind", None)
         span = telemetry.start_span(self.service.span, {"provider": self.adapter.provider, **attributes})
         try:
             yield span
@@ -146,6 +148,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         *,
         after: ExitStack | None = None,
         silence: Silence | None = None,
+        moves_on: Callable[[AllmError], bool] | None = None,
     ) -> ResponseT:
         """Run `work`, with retries as the call's budget allows. To be used inside `started`.
 
@@ -154,9 +157,11 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             span: The telemetry span of the call.
             after: Takes over the place at the engine's limiter; None: it is released when `work` has ended.
             silence: Told when something has been sent: the limit of one request is then counted anew.
+            moves_on: Of a member of a group: whether a failure ends its attempts at once, as another member is asked.
         """
         if self._retries is None:
             self._retries = Retries(self.execution_options.retry, self.adapter.provider, span)
+            self._retries.is_member = moves_on is not None
         while True:
             seen = await self._retries.ready()
             try:
@@ -165,8 +170,13 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                 error = raised
             except Exception as raised:
                 error = adapter_raised(self.adapter.provider, raised)
-            if not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
+            ends = moves_on is not None and moves_on(error)
+            if ends or not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
                 raise typed(error, self.error_type) from error.__cause__
+
+    def surrounding(self) -> AbstractAsyncContextManager[None]:
+        """What has to be around the block in which an answer is read while it arrives."""
+        return nullcontext()
 
     def begin_anew(self) -> None:
         """Give the next attempts a whole budget of retries: what came before has been achieved."""
@@ -247,6 +257,10 @@ def resolve_unary(
         if name not in UnaryOptions.__annotations__:
             raise unknown_option(name, {*UnaryOptions.__annotations__, *service.fields, *service.arguments})
     check_options(given)
+    if engine.is_group and getattr(engine, f"{service.name}_adapter", engine) is None:
+        from allm.execution.group.services import resolve_members
+
+        return resolve_members(service, engine, options)  # type: ignore[arg-type]
     layers = _default_layers(engine)
     merged = merged_options([*layers, given])
     return UnaryCall(
