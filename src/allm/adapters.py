@@ -10,6 +10,7 @@ Protocols of adapters:
     One of files is asked a `FileRequest`: an `Upload`, `FileGet`, `FileDelete`, `FileContent`, or a page. It answers
     with a `StoredFile`; `FileCall` and `send_file_call` make the calls, `upload_form` the body of an upload,
     `check_lifetime` and `file_segment` refuse what cannot be sent.
+    One of batches is a `BatchAdapter`; `batch_body` makes the request of one call, `read_json_lines` reads answers.
 
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
@@ -219,6 +220,22 @@ if TYPE_CHECKING:
     )
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.http.vertex import VertexPlace as VertexPlace
+    from allm.runtime.batch_jobs import (
+        BatchAdapter as BatchAdapter,
+        BatchAnswer as BatchAnswer,
+        BatchCancel as BatchCancel,
+        BatchFind as BatchFind,
+        BatchGet as BatchGet,
+        BatchItem as BatchItem,
+        BatchJob as BatchJob,
+        BatchRead as BatchRead,
+        BatchSubmit as BatchSubmit,
+        Send as Send,
+        batch_body as batch_body,
+        batch_segment as batch_segment,
+        read_json_lines as read_json_lines,
+        send_without_answer as send_without_answer,
+    )
     from allm.runtime.batches import BatchLimits as BatchLimits
     from allm.runtime.file_store import (
         FileCall as FileCall,
@@ -244,7 +261,16 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
     "AdapterOptions",
     "BEARER",
+    "BatchAdapter",
+    "BatchAnswer",
+    "BatchCancel",
+    "BatchFind",
+    "BatchGet",
+    "BatchItem",
+    "BatchJob",
     "BatchLimits",
+    "BatchRead",
+    "BatchSubmit",
     "Beginning",
     "Body",
     "CONTEXT_OVERFLOW",
@@ -290,6 +316,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "SSEDecoder",
     "SchemaSubset",
     "Secret",
+    "Send",
     "ServerSentEvent",
     "Shape",
     "SpeechAdapter",
@@ -316,6 +343,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "as_objects",
     "as_text",
     "base64_text",
+    "batch_body",
+    "batch_segment",
     "call_name",
     "call_user",
     "check_lifetime",
@@ -357,12 +386,14 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "post_count",
     "post_json",
     "read_error_body",
+    "read_json_lines",
     "reason_for_status",
     "refuse",
     "request_id_of",
     "rerank_results",
     "results_in_place",
     "send_file_call",
+    "send_without_answer",
     "shape_reader",
     "shown",
     "sniff_mime",
@@ -413,6 +444,22 @@ _LATER = {
     "http.json_call": ("JsonResponse", "post_json", "without_body"),
     "http.form_fields": ("file_field", "form_fields"),
     "http.retry_after": ("parse_retry_after",),
+    "runtime.batch_jobs": (
+        "BatchAdapter",
+        "BatchAnswer",
+        "BatchCancel",
+        "BatchFind",
+        "BatchGet",
+        "BatchItem",
+        "BatchJob",
+        "BatchRead",
+        "BatchSubmit",
+        "Send",
+        "batch_body",
+        "batch_segment",
+        "read_json_lines",
+        "send_without_answer",
+    ),
     "runtime.batches": ("BatchLimits",),
     "runtime.file_store": (
         "FileCall",

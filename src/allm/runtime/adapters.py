@@ -54,7 +54,7 @@ OutputMode = Literal["native", "tool", "prompted"]
 ToolMode = Literal["native", "prompted"]
 """A way to give tools to a model."""
 
-Companion = Literal["token_counter", "model_list", "files"]
+Companion = Literal["token_counter", "model_list", "files", "batches"]
 """A service that a provider of chat has beside it, at the same address and with the same key."""
 
 

@@ -72,23 +72,26 @@ class Pricing:
         model: Which model's: what was asked for, until the answer says who gives it.
         at: When the call is made: prices change.
         asked_for: What the request says of the tariff; it counts until the answer says what it was served by.
+        in_batch: It is one of a batch, which costs half (https://platform.openai.com/docs/guides/batch,
+            https://platform.claude.com/docs/en/build-with-claude/batch-processing, https://ai.google.dev/pricing).
     """
 
     provider: str
     model: str | None = None
     at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     asked_for: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    in_batch: bool = False
     _served: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
     _known: dict[str, Any] | None = attrs.field(default=None, init=False)  # its costs, while nothing has changed
 
     @classmethod
-    def of_call(cls, adapter: Any, request: Request) -> Pricing:
+    def of_call(cls, adapter: Any, request: Request, *, in_batch: bool = False) -> Pricing:
         """The pricing of a call."""
         provider = adapter.provider
         load_prices(provider)
         asked_for = {"service_tier": request.service_tier, **request.options}
-        return cls(provider, request.model, asked_for=asked_for)
+        return cls(provider, request.model, asked_for=asked_for, in_batch=in_batch)
 
     def on(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
         """The events, with costs wherever usage is reported.
@@ -141,7 +144,8 @@ class Pricing:
         """Whether the answer has another tariff than the standard one."""
         for name, standard in _STANDARD.items():
             value = self._served.get(name, self.asked_for.get(name))
-            if value is not None and str(value).lower() not in standard:
+            word = str(value).lower()
+            if value is not None and word not in standard and not (self.in_batch and word == "batch"):
                 return True
         return False
 
@@ -157,6 +161,8 @@ class Pricing:
         if self.model is None or self._is_special() or any(cost is not None for cost in reported.values()):
             return reported
         input_cost, output_cost = self._input_and_output(usage, self.model)
+        if self.in_batch:
+            input_cost, output_cost = (None if cost is None else cost / 2 for cost in (input_cost, output_cost))
         total = None if input_cost is None or output_cost is None else input_cost + output_cost
         costs = {"input_cost": input_cost, "output_cost": output_cost, "total_cost": total}
         return {name: None if cost is None else float(cost) for name, cost in costs.items()}

@@ -241,13 +241,13 @@ class Anthropic(HttpAdapter, StreamAdapter):
         return encode(request, options, settings)
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, the list of models, and files; none of them at another cloud, which has its own."""
+        """Counts of tokens, the list of models, files and batches; none of them at another cloud, which has its own."""
         if self.via is not None or self._place is not None:
             return None
-        from allm.providers.anthropic import files, model_list, token_counter
+        from allm.providers.anthropic import batches, files, model_list, token_counter
 
-        if service == "files":
-            return files.Files(self)
+        if service in {"files", "batches"}:
+            return files.Files(self) if service == "files" else batches.Batches(self)
         return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
