@@ -27,6 +27,8 @@ class UnaryOptions(TypedDict, total=False):
     model: The model id; default: that of the request, then the engine's for this service (`image_model`, ...).
     options: Fields added to the provider's request body, over those of the request, the engine and the application.
     api_key: Key for this call; wins over every other source.
+    headers: Sent with each request; each replaces the adapter's of the same name.
+    base_url: Where to send the requests, in place of the adapter's address.
     request_id: Your own id, for tracing.
     request_timeout: Limit of the whole call, retries included; none by default.
     first_event_timeout: Longest wait for the response to one request (300).
@@ -36,6 +38,8 @@ class UnaryOptions(TypedDict, total=False):
     model: str | None
     options: Mapping[str, Any]
     api_key: str | None
+    headers: Mapping[str, str]
+    base_url: str | None
     request_id: str | None
     request_timeout: float | None
     first_event_timeout: float | None
