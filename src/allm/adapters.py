@@ -11,6 +11,7 @@ Protocols of adapters:
     with a `StoredFile`; `FileCall` and `send_file_call` make the calls, `upload_form` the body of an upload,
     `check_lifetime` and `file_segment` refuse what cannot be sent.
     One of batches is a `BatchAdapter`; `batch_body` makes the request of one call, `read_json_lines` reads answers.
+    `AdapterWrapper` is an adapter around another; `with_texts` changes what is sent, and `request_key` is for caches.
 
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
@@ -220,6 +221,11 @@ if TYPE_CHECKING:
     )
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.http.vertex import VertexPlace as VertexPlace
+    from allm.runtime.adapter_wrapper import (
+        AdapterWrapper as AdapterWrapper,
+        request_key as request_key,
+        with_texts as with_texts,
+    )
     from allm.runtime.batch_jobs import (
         BatchAdapter as BatchAdapter,
         BatchAnswer as BatchAnswer,
@@ -259,6 +265,7 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
+    "AdapterWrapper",
     "AdapterOptions",
     "BEARER",
     "BatchAdapter",
@@ -416,6 +423,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "with_query",
     "without_body",
     "wrong_type",
+    "request_key",
+    "with_texts",
 ]
 
 # What a chat does not need is imported when it is first used.
@@ -444,6 +453,7 @@ _LATER = {
     "http.json_call": ("JsonResponse", "post_json", "without_body"),
     "http.form_fields": ("file_field", "form_fields"),
     "http.retry_after": ("parse_retry_after",),
+    "runtime.adapter_wrapper": ("AdapterWrapper", "request_key", "with_texts"),
     "runtime.batch_jobs": (
         "BatchAdapter",
         "BatchAnswer",
