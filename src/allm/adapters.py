@@ -265,8 +265,8 @@ if TYPE_CHECKING:
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
-    "AdapterWrapper",
     "AdapterOptions",
+    "AdapterWrapper",
     "BEARER",
     "BatchAdapter",
     "BatchAnswer",
@@ -397,6 +397,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "reason_for_status",
     "refuse",
     "request_id_of",
+    "request_key",
     "rerank_results",
     "results_in_place",
     "send_file_call",
@@ -421,10 +422,9 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "wider_shape",
     "wire_tools",
     "with_query",
+    "with_texts",
     "without_body",
     "wrong_type",
-    "request_key",
-    "with_texts",
 ]
 
 # What a chat does not need is imported when it is first used.

@@ -10,8 +10,9 @@ import trio
 
 import allm
 from allm import fake
-from allm.providers import Fake
-from allm.testing import cancel_everywhere, no_leaks
+from allm.http import transport
+from allm.providers import Fake, OpenAI
+from allm.testing import Reply, WireServer, cancel_everywhere, loopback_clock, no_leaks
 
 BUSY = allm.AdapterError("busy", reason="overloaded", status=529)
 BROKEN = allm.AdapterError("no", reason="invalid_request", status=400)
@@ -170,6 +171,35 @@ async def test_a_time_limit_keeps_what_is_known(autojump_clock):
     assert response.error.reason == "timeout"
     assert tokens(response.usage) + tokens(response.abandoned_usage) == 7
     assert not any(adapter.is_open for adapter in adapters)
+
+
+@pytest.fixture
+def clock():
+    return loopback_clock()
+
+
+async def test_the_connection_of_the_loser_is_closed_first(monkeypatch, clock):
+    """Over HTTP: its `aclose()` has returned when the first event of the winner is given."""
+    closed = []
+    leave = transport.send.__aexit__
+
+    async def noted(answer, *exc):
+        await leave(answer, *exc)
+        closed.append(answer)
+
+    monkeypatch.setattr(transport.send, "__aexit__", noted)
+    async with WireServer() as server:
+        server.add(Reply.script("openai", [fake.usage(input_tokens=1), fake.delay(3600), fake.text("late")]))
+        server.add(Reply.script("openai", [fake.text("soon"), fake.delay(5), fake.text(" and all")]))
+        adapter = OpenAI(base_url=server.url("openai"), api_key="k", endpoint="chat_completions")
+        member = allm.Engine(adapter=adapter, model="m")
+        async with allm.stream_generate(allm.hedge(member, member, after=2), "hi") as events:
+            await anext(events)
+            assert len(closed) == 1
+            async for _ in events:
+                pass
+        assert events.result().output_text == "soon and all"
+        assert len(server.requests) == 2
 
 
 async def test_it_can_be_cancelled_everywhere():
