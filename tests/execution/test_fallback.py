@@ -142,8 +142,11 @@ async def test_who_is_down_is_left_out_for_a_while(autojump_clock):
 
 
 async def test_a_provider_says_for_how_long_it_is_down(autojump_clock):
-    """Its own wait is longer than the cool-down; copies of the group know of it too."""
-    group, a, _ = pair(Counted(fails=allm.AdapterError("wait", reason="rate_limited", retry_after=40)))
+    """Its own wait counts, longer or shorter than the cool-down; copies of the group know of it too."""
+    group, a, _ = pair(Counted(fails=allm.AdapterError("wait", reason="rate_limited", retry_after=1)))
+    await allm.generate(group, "x")
+    await trio.sleep(1)
+    a.fails = allm.AdapterError("wait", reason="rate_limited", retry_after=40)
     await allm.generate(group, "x")
     a.fails = None
     await trio.sleep(39)
@@ -158,6 +161,27 @@ async def test_who_is_down_is_asked_when_nobody_else_can(autojump_clock):
     await allm.generate(group, "x")
     a.fails, b.fails = None, BUSY
     assert (await allm.generate(group, "x")).output_text == "a"
+
+
+async def test_who_is_down_takes_no_retries_from_the_others(autojump_clock):
+    """The one that is up tries again before one that is down is asked, which is the last resort."""
+    group, a, b = pair(Counted(fails=BUSY), cool_down=60)
+    await allm.generate(group, "x")
+    b.fails = BUSY
+    assert (await allm.generate(group, "x")).error is not None
+    assert [len(a.requests), len(b.requests)] == [1 + 3, 1 + 3]
+
+
+async def test_an_answer_about_the_request_says_that_it_is_up(autojump_clock):
+    """A probe that is refused for what it asks ends the cool-down."""
+    group, a, b = pair(Counted(fails=BUSY), cool_down=5)
+    await allm.generate(group, "x")
+    await trio.sleep(5)
+    a.fails = BROKEN
+    assert (await allm.generate(group, "x")).error is BROKEN
+    a.fails = None
+    await allm.generate(group, "x")
+    assert [len(a.requests), len(b.requests)] == [3, 1]
 
 
 async def test_a_probe_that_is_cancelled_says_nothing(autojump_clock):

@@ -198,7 +198,7 @@ def fallback(*engines: Engine, on: MovesOn | None = None, cool_down: float = COO
         on: The reasons of the failures after which the next is asked, such as `{"overloaded", "timeout"}`, or a
             function of the error; by default all that another engine may not have.
         cool_down: For how many seconds an engine that was down is left out: twice as long after each further failure,
-            up to a minute, and as long as the provider says. Then one call tries it. 0 never leaves one out.
+            up to a minute, or for as long as the provider says. Then one call tries it. 0 never leaves one out.
 
     Raises:
         EngineError: `invalid_engine`.

@@ -9,6 +9,7 @@ What is known of a member belongs to the Trio run. Copies of a group, such as `w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -19,10 +20,12 @@ from allm.data.attrs_classes import define
 from allm.data.errors import RETRYABLE_REASONS, AdapterError, AllmError
 from allm.runtime.engine_group import EngineGroup
 
-__all__ = ["Circuit", "Trial", "circuits_of"]
+__all__ = ["Circuit", "Trial", "circuits_of", "in_order"]
 
 DOWN: frozenset[str] = RETRYABLE_REASONS | {"quota_exhausted", "authentication_failed", "not_found"}
 """Reasons that the next call would meet as well."""
+UP: frozenset[str] = frozenset({"invalid_request", "content_filter", "context_length_exceeded", "unsupported_feature"})
+"""Reasons with which a provider answers that looked at the request."""
 LONGEST = 60.0
 """The longest cool-down that is our own, in seconds; providers' outages take minutes."""
 
@@ -70,14 +73,15 @@ class Circuit:
         """The attempt has ended: with an answer (None), or a failure before it."""
         if self._trial is trial:
             self._trial = None
-        if error is None:
+        reason = error.reason if isinstance(error, AdapterError) else None
+        if error is None or reason in UP:
             self.failures = 0
-        elif isinstance(error, AdapterError) and error.reason in DOWN and self.cool_down:
+        elif isinstance(error, AdapterError) and reason in DOWN and self.cool_down:
             now = trio.current_time()
             if now >= self.until:  # others that failed at the same time are the same incident
                 self.failures += 1
             wait = min(self.cool_down * 2.0 ** min(self.failures - 1, 32), LONGEST)
-            self.until = max(self.until, now + max(wait, error.retry_after or 0.0))
+            self.until = max(self.until, now + (error.retry_after or wait))
 
     def give_up(self, trial: Trial) -> None:
         """The attempt was cancelled, and says nothing."""
@@ -85,6 +89,14 @@ class Circuit:
             self.end(trial, None)
         elif self._trial is trial:
             self._trial = None
+
+
+def in_order(circuits: Sequence[Circuit]) -> tuple[list[int], list[int]]:
+    """The places of the members that are to be asked, and of those that are down: asked when nobody else can answer."""
+    down = [index for index, circuit in enumerate(circuits) if circuit.is_open()]
+    if len(down) == len(circuits):
+        return down, []
+    return [index for index in range(len(circuits)) if index not in down], down
 
 
 def circuits_of(group: EngineGroup) -> list[Circuit]:

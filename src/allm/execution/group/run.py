@@ -18,7 +18,7 @@ from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError
 from allm.data.events import Failed
 from allm.execution.failures import log_member
-from allm.execution.group.circuit import circuits_of
+from allm.execution.group.circuit import circuits_of, in_order
 from allm.execution.group.members import Candidate, Named, PreparedMembers
 from allm.execution.stream.attempt import Held, run_attempts
 from allm.execution.stream.event_stream import Burst, BurstSender, StreamContext
@@ -61,15 +61,16 @@ async def _fall_back(
     moves_on: MovesOn,
 ) -> Failed | None:
     group, circuits = members.group, circuits_of(members.group)
-    down = [candidate for candidate in members.candidates if circuits[candidate.index].is_open()]
-    waiting = [candidate for candidate in members.candidates if candidate not in down] + down
+    up, down = ([members.candidates[index] for index in places] for places in in_order(circuits))
+    waiting = up + down
     failures: list[tuple[Candidate, AllmError]] = []
 
-    def has_next() -> bool:
-        return any(candidate.is_ready() for candidate in waiting)
+    def has_next(others: list[Candidate]) -> bool:
+        return any(candidate.is_ready() for candidate in others)
 
-    def goes_on(error: AllmError) -> bool:
-        return (group.moves_on(error) and has_next()) or moves_on(error)
+    def goes_on(error: AllmError) -> bool:  # who is down is asked only when these are used up
+        others = [candidate for candidate in waiting if candidate not in down]
+        return (group.moves_on(error) and has_next(others)) or moves_on(error)
 
     for candidate in down:
         tell_of_skipped(group.kind, candidate, span, reason="down")
@@ -93,7 +94,7 @@ async def _fall_back(
             return None
         failures.append((candidate, failure.error))
         log_member(candidate.name, failure.error, span)
-        if not (group.moves_on(failure.error) and has_next()):
+        if not (group.moves_on(failure.error) and has_next(waiting)):
             break
         held.abandon()
     return Failed(failure_of_all(failures))

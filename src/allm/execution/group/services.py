@@ -19,6 +19,7 @@ from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.call_options import ExecutionOptions
+from allm.runtime.costs import load_prices
 from allm.runtime.engine_group import EngineGroup, of_one_provider
 from allm.runtime.option_table import OF_CALL, merged_options, values_for
 
@@ -81,6 +82,8 @@ def resolve_members(
             refusals.append((_Unnamed(f"engine {index + 1}"), error))
     if not members:
         raise all_refused(refusals)
+    for member in members:
+        load_prices(member.call.adapter.provider)
     adapter = UnaryMembers(group, members)
     providers = adapter.provider.split("|")
     if len(providers) > 1:

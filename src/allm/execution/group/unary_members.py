@@ -18,7 +18,7 @@ import trio
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, AllmError
 from allm.execution.failures import log_member
-from allm.execution.group.circuit import circuits_of
+from allm.execution.group.circuit import circuits_of, in_order
 from allm.execution.group.contest import Contest, Contestant
 from allm.execution.group.members import all_refused
 from allm.execution.group.run import failure_of_all
@@ -193,16 +193,18 @@ class UnaryMembers(Adapter):
         return self._model is self or member.model == self._model
 
     async def _fall_back(self, members: list[UnaryMember], request: Request, once: Once) -> tuple[UnaryMember, Any]:
-        circuits = circuits_of(self.group)
-        down = [member for member in members if circuits[member.index].is_open()]
-        waiting = [member for member in members if member not in down] + down
+        known = circuits_of(self.group)
+        circuits = {member.index: known[member.index] for member in members}
+        up, down = ([members[index] for index in places] for places in in_order(list(circuits.values())))
+        waiting = up + down
         failures: list[tuple[UnaryMember, AllmError]] = []
 
-        def has_next() -> bool:
-            return any(request.is_ready(member) for member in waiting)
+        def has_next(others: list[UnaryMember]) -> bool:
+            return any(request.is_ready(member) for member in others)
 
-        def goes_on(error: AllmError) -> bool:
-            return (self.group.moves_on(error) and has_next()) or running_request.get().moves_on(error)
+        def goes_on(error: AllmError) -> bool:  # who is down is asked only when these are used up
+            others = [member for member in waiting if member not in down]
+            return (self.group.moves_on(error) and has_next(others)) or running_request.get().moves_on(error)
 
         for member in down:
             self._tell("engine.skipped", member, reason="down")
@@ -219,7 +221,7 @@ class UnaryMembers(Adapter):
             except AdapterError as error:
                 circuits[member.index].end(trial, error)
                 failures.append((member, error))
-                if not (self.group.moves_on(error) and has_next()):
+                if not (self.group.moves_on(error) and has_next(waiting)):
                     break
             except BaseException:
                 circuits[member.index].give_up(trial)
