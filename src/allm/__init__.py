@@ -191,6 +191,7 @@ if TYPE_CHECKING:
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
+    from allm.runtime.engine_group import EngineGroup, MovesOn, fallback, hedge
     from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
@@ -238,6 +239,7 @@ __all__ = [
     "Engine",
     "EngineError",
     "EngineFields",
+    "EngineGroup",
     "EngineReason",
     "ErrorPath",
     "Event",
@@ -280,6 +282,7 @@ __all__ = [
     "ModerationRequest",
     "ModerationResponse",
     "ModerationResult",
+    "MovesOn",
     "OnEvent",
     "OnProgress",
     "OnToolError",
@@ -389,11 +392,13 @@ __all__ = [
     "edit_image",
     "embed",
     "fake",
+    "fallback",
     "fetch_image",
     "files",
     "from_json",
     "generate",
     "generate_image",
+    "hedge",
     "hosted",
     "image_request",
     "image_variations",

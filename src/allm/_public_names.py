@@ -94,6 +94,7 @@ _NAMES = {
     "runtime.costs": "price",
     "runtime.engine": "Engine EngineFields",
     "runtime.rate_limit": "Limiter LimiterPlace RateLimit RateStatistics",
+    "runtime.engine_group": "EngineGroup MovesOn fallback hedge",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.
     "runtime.tool_calls": "Tool ToolContext",

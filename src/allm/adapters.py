@@ -13,6 +13,7 @@ Protocols of adapters:
     One of caches is asked a `CacheRequest`: a `CacheCreate`, `CacheGet`, `CacheUpdate` or `CacheDelete`, with a
     `Lifetime`, or a page. It answers with a `Cache`; a call has one in its `AdapterOptions`, for `check_cache`.
     One of batches is a `BatchAdapter`; `batch_body` makes the request of one call, `read_json_lines` reads answers.
+    `AdapterWrapper` is an adapter around another; `with_texts` changes what is sent, and `request_key` is for caches.
 
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
@@ -223,6 +224,11 @@ if TYPE_CHECKING:
     )
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.http.vertex import VertexPlace as VertexPlace
+    from allm.runtime.adapter_wrapper import (
+        AdapterWrapper as AdapterWrapper,
+        request_key as request_key,
+        with_texts as with_texts,
+    )
     from allm.runtime.batch_jobs import (
         BatchAdapter as BatchAdapter,
         BatchAnswer as BatchAnswer,
@@ -273,6 +279,7 @@ if TYPE_CHECKING:
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
     "AdapterOptions",
+    "AdapterWrapper",
     "BEARER",
     "BatchAdapter",
     "BatchAnswer",
@@ -411,6 +418,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "reason_for_status",
     "refuse",
     "request_id_of",
+    "request_key",
     "rerank_results",
     "results_in_place",
     "send_file_call",
@@ -435,6 +443,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "wider_shape",
     "wire_tools",
     "with_query",
+    "with_texts",
     "without_body",
     "wrong_type",
 ]
@@ -465,6 +474,7 @@ _LATER = {
     "http.json_call": ("JsonResponse", "post_json", "without_body"),
     "http.form_fields": ("file_field", "form_fields"),
     "http.retry_after": ("parse_retry_after",),
+    "runtime.adapter_wrapper": ("AdapterWrapper", "request_key", "with_texts"),
     "runtime.batch_jobs": (
         "BatchAdapter",
         "BatchAnswer",

@@ -186,6 +186,7 @@ ONLY_IN_PYTHON = {
     "session/stores/lease.py": "a chat looks at the session before it begins a turn",
     "session/stores/store.py": "a chat makes its sessions itself",
     "session/turn_start.py": "a chat asks about calls that can run only",
+    "runtime/engine_group.py": "a command makes its engine of a model's name",
     "web/ag_ui_messages.py": "no command serves pages",
     "web/pieces.py": "no command serves pages",
     "web/response.py": "no command serves pages",

@@ -157,6 +157,7 @@ ROWS = {
         lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),
         wrong=(7, b"key"),
     ),
+    "base_url": words("base_url"),
     "request_id": words("request_id"),
     "session_id": words("session_id"),
     "mode": Row(("auto", "manual", "auto", "manual"), execution("mode"), "auto", wrong=(7, None), bad=("Auto", "")),
@@ -203,6 +204,7 @@ ROWS = {
 }
 # Options whose layers are put together instead of replaced; they have tests of their own.
 UNITED = {"tools": (7, None, "noop", {"a": 1}, 5.0), "options": (7, None, "a", [("a", 1)]), "context": (7, None, "a")}
+UNITED["headers"] = (7, None, "a", [("a", "b")])
 ENGINE_FIELDS = ("model", "retry", "on_tool_error")
 
 
@@ -554,6 +556,8 @@ READ_UNARY = {
     "model": lambda call: call.model,
     "options": lambda call: call.body,
     "api_key": lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),
+    "headers": lambda call: call.adapter_options.headers,
+    "base_url": lambda call: call.adapter_options.base_url,
     "request_id": lambda call: call.adapter_options.request_id,
     "request_timeout": lambda call: call.execution_options.request_timeout,
     "first_event_timeout": lambda call: call.execution_options.first_event_timeout,

@@ -286,6 +286,35 @@ async def test_answers_that_do_not_fit_are_calls_of_their_own(sdk):
     assert points == {"input": 20, "output": 6}
 
 
+async def test_several_engines_are_calls_of_their_own(sdk):
+    """What stands for them is internal, and not counted; each that is asked is a call, and an event of that span."""
+    busy = allm.Engine(adapter=Fake(scripts=[[USED, fake.error(BUSY)]] * 2), model="m1")
+    other = allm.Engine(adapter=Fake(scripts=[[fake.text("hi"), USED]] * 2), model="m2")
+    group = allm.fallback(busy, other, cool_down=0)
+    await allm.chat(group, "hi")
+    await allm.generate(group, "hi")
+    assert sdk.tree() == [
+        "invoke_agent",
+        "invoke_agent > fallback",
+        "invoke_agent > fallback > chat m1",
+        "invoke_agent > fallback > chat m2",
+        "generate",
+        "generate > chat m1",
+        "generate > chat m2",
+    ]
+    spans = dict(zip(sdk.tree(), sorted(sdk.spans, key=lambda span: span.start_time), strict=True))
+    for name in ("invoke_agent > fallback", "generate"):
+        assert spans[name].kind is SpanKind.INTERNAL
+        assert [(event.name, event.attributes["allm.model"]) for event in spans[name].events] == [
+            ("engine.attempt", "m1"),
+            ("engine.attempt", "m2"),
+        ]
+        assert spans[name].events[1].attributes["error.type"] == "overloaded"
+        assert spans[name].attributes["gen_ai.request.model"] == "m2"
+    inputs = [p.sum for p in sdk.points("gen_ai.client.token.usage") if p.attributes["gen_ai.token.type"] == "input"]
+    assert sum(inputs) == 40
+
+
 async def content_turn(made):
     image = allm.ImagePart(allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 99, "image/png"))
     thread = [allm.system("Be brief."), allm.user("What is it?", image)]

@@ -49,6 +49,7 @@ EngineReason = Literal[
     "invalid_environment",
     "unknown_provider",
     "tools_not_loaded",
+    "all_refused",
 ]
 StreamReason = Literal["not_entered", "closed", "concurrent_iteration", "already_done"]
 ToolReason = Literal[

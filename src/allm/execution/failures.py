@@ -16,7 +16,7 @@ from allm.data.errors import AdapterError, AllmError
 from allm.runtime import telemetry
 from allm.runtime.log_fields import log_fields
 
-__all__ = ["collapse_exception_group", "is_inner", "log_failure", "log_retry", "name_model"]
+__all__ = ["collapse_exception_group", "is_inner", "log_failure", "log_member", "log_retry", "name_model"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -37,11 +37,24 @@ def log_failure(what: str, error: AllmError, span: telemetry.Span | None = None,
     logger.log(level, "%s failed: %s", what, _on_one_line(error), extra=fields)
 
 
-def log_retry(attempt: int, error: AdapterError, delay: float, span: telemetry.Span | None, **facts: Any) -> None:
+def log_retry(
+    attempt: int,
+    error: AdapterError,
+    delay: float,
+    span: telemetry.Span | None,
+    level: int = logging.INFO,
+    **facts: Any,
+) -> None:
     """Log that a request failed and is sent again after `delay` seconds; `facts` are further fields of the record."""
     fields = log_fields(error, attempt=attempt, delay=delay, span_id=None if span is None else span.id, **facts)
     text = "request %d failed: %s; trying again in %.2f s"
-    logger.info(text, attempt, _on_one_line(error), delay, extra=fields)
+    logger.log(level, text, attempt, _on_one_line(error), delay, extra=fields)
+
+
+def log_member(name: str, error: AllmError, span: telemetry.Span | None) -> None:
+    """Log at DEBUG that one of several engines that stand for one has failed."""
+    fields = log_fields(error, span_id=None if span is None else span.id)
+    logger.debug("%s failed, as one of several engines: %s", name, _on_one_line(error), extra=fields)
 
 
 def _on_one_line(error: AllmError) -> str:

@@ -32,6 +32,7 @@ from allm.runtime.fitting import check_capabilities, check_length, fit_to_model,
 from allm.runtime.http_adapter import Adapter, as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
+    OF_CALL,
     OPTIONS,
     check_options,
     invalid_option,
@@ -50,11 +51,14 @@ __all__ = [
     "check_answered",
     "defaults",
     "engine_for_chat",
+    "engine_layers",
     "engine_options",
     "in_effect",
     "overrides",
+    "places",
     "prepare_call",
     "prompts_tools",
+    "request_layer",
     "resolve",
     "set_defaults",
 ]
@@ -99,9 +103,6 @@ def application_defaults() -> dict[str, Any]:
     return {**_app_defaults, **(_local_defaults.get() or {})}
 
 
-# --- putting a call together --------------------------------------------------------------------------------------
-
-
 @attrs.frozen(kw_only=True)
 class ModelCall:
     """A call with every option resolved: the request, the engine, and how the call is run.
@@ -110,6 +111,7 @@ class ModelCall:
         defaulted: Paths in the request whose value only the engine or the application gave.
         changes: What `before_step` changed about the request.
         toolsets: The tools as they were given, if there are sets among them; the request has those that are loaded.
+        given: The options of the call itself, if its engine is a group.
     """
 
     engine: Engine
@@ -120,6 +122,7 @@ class ModelCall:
     journal: ToolJournal | None = None
     changes: StepChanges | None = None
     toolsets: ToolLayers | None = None
+    given: Mapping[str, Any] = attrs.field(factory=dict[str, Any], repr=False)
 
     @property
     def loads_tools(self) -> bool:
@@ -146,8 +149,10 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
     """
     check_options(options)
     messages = () if isinstance(given, Request) else to_messages(given)
-    in_request = _request_layer(given) if isinstance(given, Request) else {}
-    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
+    in_request = request_layer(given) if isinstance(given, Request) else {}
+    by_default, given_here = [application_defaults(), *engine_layers(engine)], (in_request, options)
+    if engine.is_group:  # the rest is asked of each member
+        by_default = [{name: layer[name] for name in layer if name in OF_CALL} for layer in by_default]
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
     if (wanted := changes.get("response_format")) is not None and is_type(wanted):
@@ -158,7 +163,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
     request = given if isinstance(given, Request) else Request(messages, **changes)
     if changes and request is given:
         request = attrs.evolve(request, **changes)
-    refuse(request_problems(request, given if isinstance(given, Thread) else thread))
+    if problems := request_problems(request, given if isinstance(given, Thread) else thread):
+        refuse(problems)
     return ModelCall(
         engine=engine,
         request=request,
@@ -166,12 +172,13 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
             **values_for("adapter", merged), http_client=engine.http_client, answer_limits=engine.answer_limits
         ),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
-        defaulted=_places(by_default) - _places(given_here),
+        defaulted=places(by_default) - places(given_here),
         toolsets=tools if isinstance(tools, ToolLayers) else None,
+        given=options if engine.is_group else {},
     )
 
 
-def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
+def places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
     """Paths in a request for which the layers have a value: a field, or a field of the body."""
     found: set[Path] = set()
     for layer in layers:
@@ -181,7 +188,7 @@ def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
     return frozenset(found)
 
 
-def _request_layer(request: Request) -> dict[str, Any]:
+def request_layer(request: Request) -> dict[str, Any]:
     """What a request says: a field at its default cannot be told from one that is left open."""
     fields = ((name, getattr(request, name)) for name in NAMES_FOR["request"])
     return {name: value for name, value in fields if value is not None and (value or name not in _OPEN)}
@@ -191,7 +198,7 @@ _OPEN = frozenset({"tools", "options", "structured_finalize"})
 """Fields whose default is not None, but empty."""
 
 
-def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+def engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
     """The engine's options as two layers: its fields, then the entries of its params that are named like an option.
 
     Raises:
@@ -230,6 +237,10 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
         ValidationError, AdapterError: The model or the adapter cannot handle the request; it is known to be too long.
         BudgetExceeded: It does not fit the budget.
     """
+    if call.engine.is_group:
+        from allm.execution.group.members import prepare_members
+
+        return prepare_members(call)
     adapter, vendor, asked = call.adapter, as_adapter(call.adapter), call.adapter if by is None else by
     if call.request.model is None and vendor.requires_model:
         raise EngineError(

@@ -10,6 +10,8 @@ request. The limiter's patience bounds how long that goes on.
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import TYPE_CHECKING, get_args
 
 import attrs
@@ -17,7 +19,16 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
-from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessagesAdded, StepCompleted
+from allm.data.events import (
+    AdapterEvent,
+    Failed,
+    MessageCompleted,
+    MessagesAdded,
+    RawChunk,
+    StepCompleted,
+    UsageReported,
+)
+from allm.data.json.text import measure
 from allm.data.response import Usage
 from allm.execution.failures import log_retry, name_model
 from allm.http.retry_after import retry_after_in
@@ -28,7 +39,7 @@ if TYPE_CHECKING:
     from allm.execution.options import ModelCall
     from allm.execution.stream.event_stream import StreamContext
 
-__all__ = ["Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
+__all__ = ["Held", "Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
 
 _BETWEEN_STEPS = (StepCompleted, MessagesAdded)
 _UNFINISHED = (
@@ -37,6 +48,12 @@ _UNFINISHED = (
     type(None),
 )
 """Types of the newest event while a response is unfinished or has not begun."""
+
+
+MAX_HELD_EVENTS = 64
+"""Most events to hold back; providers send one to three before the content."""
+MAX_HELD_BYTES = 1024 * 1024
+"""Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 
 
 @define(eq=False)
@@ -52,6 +69,7 @@ class Retries:
         span: The telemetry span that the retry events belong to.
         model, session_id: For the log.
         patience: Seconds from the first refusal on in which refusals use up no attempts; None: they always do.
+        is_member: Whether the call is one of several that stand for one, and logs at DEBUG.
     """
 
     policy: RetryPolicy | None
@@ -60,6 +78,7 @@ class Retries:
     model: str | None = None
     session_id: str | None = None
     patience: float | None = None
+    is_member: bool = False
     _refused_since: float | None = attrs.field(default=None, init=False)
     _refusals: int = attrs.field(default=0, init=False)
     _failures: int = attrs.field(default=0, init=False)
@@ -121,7 +140,8 @@ class Retries:
             usage=abandoned,
         )
         known = {"provider": error.provider or self.provider, "model": error.model or self.model}
-        log_retry(attempt, error, delay, self.span, **known, session_id=self.session_id)
+        level = logging.DEBUG if self.is_member else logging.INFO
+        log_retry(attempt, error, delay, self.span, level, **known, session_id=self.session_id)
         await trio.sleep(delay)
         return True
 
@@ -144,6 +164,46 @@ class Retries:
         self._refused_since = since
         self._refusals += 1
         return delay
+
+
+@define(eq=False)
+class Held:
+    """The events of an attempt that came before its content, and the usage of abandoned attempts.
+
+    Attributes:
+        since, first_event, first_content: When the call, the answer and its content began, on the Trio clock.
+    """
+
+    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    abandoned: Usage | None = attrs.field(default=None, init=False)
+    _size: int = attrs.field(default=0, init=False)
+    since: float = attrs.field(default=0.0, init=False)
+    first_event: float | None = attrs.field(default=None, init=False)
+    first_content: float | None = attrs.field(default=None, init=False)
+
+    def times(self) -> dict[str, float]:
+        """For telemetry: seconds until the first event and the first content, as far as they came."""
+        times = {"time_to_first_event": self.first_event, "time_to_first_token": self.first_content}
+        return {name: when - self.since for name, when in times.items() if when is not None}
+
+    def add(self, events: tuple[AdapterEvent, ...]) -> bool:
+        """Hold `events` back; False once there are more than the bounds allow."""
+        self.events += events
+        shown = (event.payload for event in events if isinstance(event, RawChunk))
+        self._size += sum(measure(payload, most=MAX_HELD_BYTES, deepest=MAX_HELD_BYTES).size for payload in shown)
+        return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
+
+    def usage(self) -> Usage | None:
+        """The usage of the attempt, as far as it was reported."""
+        reports = [event.usage for event in self.events if isinstance(event, UsageReported)]
+        return functools.reduce(Usage.merge, reports) if reports else None
+
+    def abandon(self) -> None:
+        """Drop the events of an attempt that is going to be retried, and keep its usage."""
+        used = self.usage()
+        self.events, self._size = [], 0
+        if used is not None:
+            self.abandoned = used if self.abandoned is None else self.abandoned + used
 
 
 def adapter_raised(provider: str | None, raised: Exception) -> AdapterError:

@@ -254,7 +254,8 @@ class TurnCalls:
         )
         if self.two_pass:
             last = self._of_pass(resolved, self.thread, final=True)
-            check_last_call(last.adapter, last.request, last.adapter_options, last.execution_options.output_mode)
+            if not last.engine.is_group:  # of a group, one that refuses the last call is skipped there
+                check_last_call(last.adapter, last.request, last.adapter_options, last.execution_options.output_mode)
         first = self._of_pass(resolved, self.thread, final=False)
         is_ready = not self.loads_tools and self.unfinished is None and first.execution_options.before_step is None
         self.first: PreparedCall = first, prepare_call(first) if is_ready else None
@@ -310,6 +311,10 @@ class TurnCalls:
 
 
 def _calls_for_format_last(call: ModelCall) -> bool:
+    if call.engine.is_group:
+        from allm.execution.group.members import member_calls
+
+        return any(_calls_for_format_last(of_member) for of_member in member_calls(call))
     mode = call.execution_options.output_mode
     if not call.request.tools or prompts_tools(call):  # prompted, both are in one reply
         return False

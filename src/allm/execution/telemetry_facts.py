@@ -21,7 +21,7 @@ _OF_REQUEST = ("max_tokens", "temperature", "top_p", "stop", "seed", "service_ti
 
 
 def call_facts(call: ModelCall, *, validation_retries: int = 0) -> dict[str, Any]:
-    """Of a call: provider, model, the parameters that were given, and the ids of the caller.
+    """Of a call: provider, model, the kind of a group of engines, the parameters, and the ids of the caller.
 
     Args:
         validation_retries: How often it may ask again, each time with a model call that has a span of its own.
@@ -31,6 +31,7 @@ def call_facts(call: ModelCall, *, validation_retries: int = 0) -> dict[str, Any
     given = {name: getattr(call.request, name, None) for name in _OF_REQUEST}
     given |= {"session_id": options.session_id, "request_id": options.request_id}
     given["validation_retries"] = validation_retries or None
+    given["group"] = getattr(call.engine, "kind", None)
     if call.request.response_format is not None:
         given["output_type"] = "json"
     return facts | {name: value for name, value in given.items() if value is not None and value != ()}

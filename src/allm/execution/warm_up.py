@@ -11,6 +11,7 @@ from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
+from allm.runtime.engine_group import leaves_of
 from allm.runtime.http_adapter import HttpAdapter
 from allm.runtime.registry import SERVICES
 
@@ -29,6 +30,11 @@ async def warm_up(engine: Engine) -> None:
             model is not there.
         AdapterError: A local model cannot be started.
     """
+    for one in leaves_of(engine):
+        await _warm_up(one)
+
+
+async def _warm_up(engine: Engine) -> None:
     names = ("", *(f"{service}_" for service in SERVICES))
     models = {name: getattr(engine, f"{name}model") for name in names if getattr(engine, f"{name}adapter") is not None}
     adapters = [getattr(engine, f"{name}adapter") for name in models]

@@ -11,12 +11,21 @@ import functools
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from allm.data.errors import EngineError
 from allm.http.keys import Secret
 
-__all__ = ["HeaderValue", "is_header_value", "is_secret", "lower_headers", "sealed_headers", "secrets_in"]
+__all__ = [
+    "HeaderValue",
+    "header_problem",
+    "is_header_value",
+    "is_secret",
+    "lower_headers",
+    "sealed",
+    "sealed_headers",
+    "secrets_in",
+]
 
 HeaderValue: TypeAlias = str | Secret
 """A secret one is revealed only for the request itself."""
@@ -41,30 +50,35 @@ def is_header_value(text: str) -> bool:
     return bool(_HEADER_VALUE.fullmatch(text)) and text == text.strip()
 
 
-def lower_headers(headers: Mapping[str, str]) -> dict[str, HeaderValue]:
+def lower_headers(headers: Mapping[str, HeaderValue]) -> dict[str, HeaderValue]:
     """Check the user's headers and return them with their names in lower case, and secrets sealed.
 
     Raises:
         EngineError: `invalid_engine`: not a mapping of strings, or a header that cannot be sent. The message never
             shows a value, since it may be a key.
     """
-    problem = _problem(headers)
+    problem = header_problem(headers)
     if problem is not None:
         del headers
         raise EngineError(problem, reason="invalid_engine")
     # White space around a value is not part of it (RFC 9110, 5.5), and the HTTP library refuses it.
-    return sealed_headers({name.lower(): value.strip(" \t") for name, value in headers.items()})
+    return sealed_headers({name.lower(): _stripped(value) for name, value in headers.items()})
 
 
-def _problem(headers: Mapping[str, str]) -> str | None:
+def _stripped(value: HeaderValue) -> HeaderValue:
+    return Secret(value.reveal().strip(" \t")) if isinstance(value, Secret) else value.strip(" \t")
+
+
+def header_problem(headers: Mapping[str, HeaderValue]) -> str | None:
+    """Why headers cannot be sent, without their values; None if they can."""
     if not isinstance(headers, Mapping):
         return f"headers is {type(headers).__name__}; expected a mapping of names to strings"
     for name, value in headers.items():
         if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
             return f"headers: {name!r:.60} is not a valid header name"
-        if not isinstance(value, str):
+        if not isinstance(value, str | Secret):
             return f"headers[{name!r}] is {type(value).__name__}; expected str"
-        if not is_header_value(value.strip(" \t")):
+        if not is_header_value((value.reveal() if isinstance(value, Secret) else value).strip(" \t")):
             return f"headers[{name!r}] has a line break or a character outside ASCII, which a header cannot carry"
     return None
 
@@ -77,6 +91,16 @@ def sealed_headers(headers: Mapping[str, str | Secret]) -> dict[str, HeaderValue
     """
     return {
         name: Secret(value) if isinstance(value, str) and is_secret(name) else value for name, value in headers.items()
+    }
+
+
+def sealed(headers: Any) -> Any:
+    """Headers as they were given, with secret values sealed; what is no mapping stays as it is, for who checks it."""
+    if not isinstance(headers, Mapping):
+        return headers
+    return {
+        name: Secret(value) if isinstance(value, str) and isinstance(name, str) and is_secret(name.lower()) else value
+        for name, value in headers.items()
     }
 
 

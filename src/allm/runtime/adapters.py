@@ -76,7 +76,7 @@ class AdapterOptions:
         request_id: An id to send along for tracing.
         session_id: The conversation this call belongs to.
         http_client: The engine's HTTP client; the adapter never closes it.
-        headers: Sent with this call; each replaces the adapter's header of the same name.
+        headers: Sent with this call; each replaces the adapter's header of the same name. Secret values are sealed.
         base_url: Where to send this call; takes precedence over the adapter's.
         include_raw_chunks: Also emit each wire event as it arrived, as a `RawChunk`.
         answer_limits: How much the answer may hold. What is emitted is counted without an adapter's help; what it holds
@@ -93,7 +93,7 @@ class AdapterOptions:
     request_id: str | None = None
     session_id: str | None = None
     http_client: Any = None
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
+    headers: Mapping[str, str | Secret] = attrs.field(factory=dict[str, str | Secret], repr=False, hash=False)
     base_url: str | None = attrs.field(default=None, converter=attrs.converters.optional(PrivateUrl))
     include_raw_chunks: bool = False
     answer_limits: AnswerLimits = DEFAULT_ANSWER_LIMITS

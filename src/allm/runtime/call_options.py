@@ -101,6 +101,8 @@ class OtherOptions(TypedDict, total=False):
     cached_content: Cache | None
     options: Mapping[str, Any]
     api_key: str | None
+    headers: Mapping[str, str]
+    base_url: str | None
     request_id: str | None
     mode: Literal["auto", "manual"]
     max_turns: int
@@ -141,6 +143,7 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     prompt_cache_key: What calls with the same beginning have in common, where the provider routes by it (OpenAI).
     cached_content: A `Cache` of `allm.caches` that the call goes on from; what it has is not sent again (Gemini).
     api_key: For this call; wins over every other place.
+    headers: Sent with the request; each replaces the adapter's of the same name. base_url: where to send it.
     request_timeout: Limit of the whole call, retries included; none by default.
     first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).
     retry: What happens when the call fails before its first event; None never retries.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 import attrs
 
@@ -147,12 +147,14 @@ class Engine:
             many begin in a minute. Anything else with their methods is one too: see `allm.Limiter`.
         image_adapter, image_model: The provider and model for images; the chat model is never used for them. The same
             pairs exist for embeddings, moderation, reranking, speech and transcription.
+        is_group: Whether it stands for several: `allm.fallback`, `allm.hedge`.
         http_client: Your `httpx.AsyncClient` or `httpx2.AsyncClient`; the engine never closes it.
 
     Raises:
         EngineError, ValidationError: A field has the wrong type.
     """
 
+    is_group: ClassVar[bool] = False
     adapter: StreamAdapter | None = attrs.field(default=None, validator=_is_instance)
     model: str | None = attrs.field(default=None, validator=_optional(str))
     tools: tuple[Tool | Toolset, ...] = attrs.field(default=(), converter=_tools, validator=_are_tools)

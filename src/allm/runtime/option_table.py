@@ -20,11 +20,14 @@ from allm.data.tool import Tool, expected_tool, merge_tools
 from allm.data.tool_layers import ToolLayers
 from allm.data.toolset import Toolset
 from allm.data.types.hints import is_type
+from allm.http.headers import HeaderValue, header_problem, sealed, sealed_headers
 from allm.http.keys import Secret
+from allm.http.private_url import as_url
 from allm.runtime.retry import RetryPolicy
 
 __all__ = [
     "NAMES_FOR",
+    "OF_CALL",
     "OPTIONS",
     "Place",
     "check_options",
@@ -95,6 +98,16 @@ def _checked_tools(tools: Any) -> tuple[Tool | Toolset, ...]:
 def _key(values: list[Any]) -> Secret | None:
     key = values[-1]
     return Secret(key) if isinstance(key, str) else key
+
+
+def _headers(values: list[Mapping[str, HeaderValue]]) -> dict[str, HeaderValue]:
+    """Name by name, in whatever case it is written."""
+    merged: dict[str, HeaderValue] = {}
+    for headers in values:
+        if (problem := header_problem(headers)) is not None:
+            raise ValidationError([Problem(("headers",), "invalid_format", problem)], reason="invalid_options")
+        merged |= {name.lower(): value for name, value in headers.items()}
+    return sealed_headers(merged)
 
 
 # --- the table -----------------------------------------------------------------------------------------------------
@@ -216,6 +229,8 @@ OPTIONS: dict[str, Option] = {
     "prompt_cache_key": Option(TEXT, _ADAPTER),
     "cached_content": Option(CACHE, _ADAPTER),
     "api_key": Option(_or_none("str", _is(str, Secret)), _ADAPTER, merge=_key, is_secret=True),
+    "headers": Option(Rule("a mapping of names to strings", _is(Mapping)), _ADAPTER, merge=_headers, is_secret=True),
+    "base_url": Option(TEXT, _ADAPTER, is_secret=True),
     "request_id": Option(TEXT, _BOTH),
     "session_id": Option(TEXT, _BOTH),
     "context": Option(MAPPING, _EXECUTION, merge=_united),
@@ -247,11 +262,20 @@ NAMES_FOR: dict[Place, tuple[str, ...]] = {
 }
 
 
+_OF_MODEL = frozenset({"output_mode", "tool_mode", "first_event_timeout", "stream_timeout", "retry"})
+OF_CALL: frozenset[str] = (
+    frozenset({"tools", "tool_choice", "response_format", "structured_finalize"})
+    | frozenset({"request_id", "session_id", "include_raw_chunks"})
+    | (frozenset(NAMES_FOR["execution"]) - _OF_MODEL)
+)
+"""Options that are about the call, whichever model answers it; all others may differ between the members of a group."""
+
+
 # --- what follows from it ------------------------------------------------------------------------------------------
 
 
 def seal(options: Mapping[str, Any]) -> None:
-    """Hide the key in the options of a call, and keep what an iterator gives, in place.
+    """Hide the keys in the options of a call, and keep what an iterator gives, in place.
 
     For the first line of a function that takes `**options`: reports of errors print the variables of every frame, and a
     turn resolves its options for each of its model calls.
@@ -261,13 +285,17 @@ def seal(options: Mapping[str, Any]) -> None:
     for name in _ITERABLES & options.keys():
         if isinstance(options, dict) and isinstance(options[name], Iterator):
             options[name] = tuple(options[name])
-    for name in _SECRETS & options.keys():
-        if isinstance(options, dict) and isinstance(options[name], str):
-            options[name] = Secret(options[name])
+    for name in _SEALED.keys() & options.keys():
+        if isinstance(options, dict):
+            options[name] = _SEALED[name](options[name])
 
 
 _ITERABLES = frozenset({"tools", "stop"})
-_SECRETS = frozenset(name for name, option in OPTIONS.items() if option.is_secret)
+_SEALED: dict[str, Callable[[Any], Any]] = {
+    "api_key": lambda key: Secret(key) if isinstance(key, str) else key,
+    "base_url": as_url,
+    "headers": sealed,
+}
 
 
 def check_options(options: Mapping[str, Any]) -> None:

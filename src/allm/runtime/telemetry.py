@@ -49,7 +49,7 @@ class TelemetryEvent:
 
     Attributes:
         name: `generate`, `chat`, `step`, `model_call`, `tool`, `image`, `embed` and so on, the name given to
-            `allm.telemetry.span`, or `adapter.retry`.
+            `allm.telemetry.span`; of single events `adapter.retry`, `engine.attempt` and `engine.skipped`.
         phase: `start`, `stop` or `exception` of a span; `event` for a single one.
         span_id, parent_id: Unique in the process; the events of one span share them.
         time: `time.perf_counter()` seconds.

@@ -72,6 +72,7 @@ _OF_REQUEST = {
     "halted_reason": "allm.halted_reason",
     "cancelled": "allm.cancelled",
     "abandoned": "allm.tool.abandoned",
+    "group": "allm.group",
 }
 _OF_USAGE = {
     "input_tokens": "gen_ai.usage.input_tokens",
@@ -195,10 +196,11 @@ class _Spans:
 
     def _start(self, event: TelemetryEvent) -> None:
         facts, operation = event.attributes, OPERATIONS.get(event.name)
-        several = event.name == "generate" and facts.get("validation_retries")
-        operation = None if several else operation
+        several = event.name in _METERED and (facts.get("validation_retries") or facts.get("group"))
+        operation = None if several else operation  # it is that of the spans inside
         target = facts.get("tool_name") or (facts.get("model") if event.name != "chat" else None)
-        name = " ".join(filter(None, (operation or event.name, target))) if operation or several else event.name
+        own = facts["group"] if event.name == "members" else event.name
+        name = " ".join(filter(None, (operation or own, target))) if operation or several else own
         metered = _identity(operation, facts)
         span = self._tracer.start_span(
             name,
@@ -256,14 +258,17 @@ class _Spans:
             if self._content:
                 made["exception.message"] = exception_text(facts["error"])
         else:
-            made = {f"allm.{name}": _value(value) for name, value in facts.items() if value is not None}
+            known = {name: value for name, value in facts.items() if value is not None and name != "error"}
+            made = {f"allm.{name}": _value(value) for name, value in known.items()}
+            if (error := facts.get("error")) is not None:
+                made["error.type"] = _type_of(error)
         opened.span.add_event(event.name, made, _nanoseconds(event.timestamp))
 
     def _facts(self, event: TelemetryEvent) -> dict[str, Any]:
         """The attributes of an event under the names of the conventions; those of a user's own span as they are."""
         facts = event.attributes
         made: dict[str, Any] = {}
-        if event.name not in OPERATIONS:
+        if event.name not in OPERATIONS and event.name != "members":
             made = {name: _value(value) for name, value in facts.items() if value is not None and name != "error"}
         else:
             made = {ours: _value(facts[name]) for name, ours in _OF_REQUEST.items() if facts.get(name) is not None}
@@ -272,7 +277,7 @@ class _Spans:
             made |= {name: count for name, count in counts.items() if count is not None}
             if (reason := facts.get("finish_reason")) is not None:
                 made["gen_ai.response.finish_reasons"] = [finish_reason(reason)]
-        if event.content:
+        if event.content and event.name != "members":
             from allm.telemetry.genai_content import content_attributes
 
             try:

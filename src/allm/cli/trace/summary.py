@@ -152,10 +152,12 @@ def is_model_call(span: Span) -> bool:
     """Whether a span is one request to a model: the innermost one of such names."""
     inner = {child.name for child in span.children}
     match span.name:
-        case "model_call" | "image" | "embed" | "moderation" | "rerank" | "speech" | "transcription":
+        case "model_call":
             return True
+        case "image" | "embed" | "moderation" | "rerank" | "speech" | "transcription":
+            return span.name not in inner  # of several engines, each has one
         case "step" | "generate":
-            return "model_call" not in inner
+            return inner.isdisjoint({"model_call", "members"})
         case _:
             return False
 

@@ -13,6 +13,7 @@ from allm.data.embedding_check import field_problems, request_problems
 from allm.data.errors import OptionError
 from allm.data.image import Image
 from allm.data.problems import Problem, refuse, shown
+from allm.execution.services.embedding_responses import with_costs
 from allm.execution.services.embedding_run import EmbeddingRun, PreparedBatch, prepare_batch
 from allm.execution.services.embedding_stream import EmbeddingStream, Progress, open_embedding_stream
 from allm.execution.services.service import Service, UnaryOptions
@@ -37,6 +38,7 @@ EMBEDDINGS: Service[EmbeddingRequest, EmbeddingResponse] = Service(
     span="embed",
     request_type=EmbeddingRequest,
     check=lambda request: refuse(field_problems(request)),  # the inputs are checked batch by batch
+    priced=lambda provider, request, response: with_costs(response, request, request.inputs, provider),
     error_type=EmbeddingAdapterError,
     fields=frozenset({"dimensions", "task_type"}),
     arguments=frozenset({"batch_size", "max_concurrency", "on_progress"}),

@@ -37,6 +37,9 @@ RERANK: Service[RerankRequest, RerankResponse] = Service(
     span="rerank",
     request_type=RerankRequest,
     check_response=_check_response,
+    priced=lambda provider, request, response: attrs.evolve(
+        response, usage=embedding_usage(provider, response.model or request.model, response.usage)
+    ),
     facts=lambda request, response: {
         "inputs": len(request.documents),
         "usage": response.usage,
@@ -80,5 +83,4 @@ async def rerank(
     results = [attrs.evolve(result, document=texts[result.index]) for result in response.results]
     if request.top_n is not None:  # whoever ranks may not know the field
         results = sorted(results, key=lambda result: result.score, reverse=True)[: request.top_n]
-    usage = embedding_usage(call.adapter.provider, response.model or request.model, response.usage)
-    return attrs.evolve(response, results=results, usage=usage)
+    return attrs.evolve(RERANK.priced(call.adapter.provider, request, response), results=results)

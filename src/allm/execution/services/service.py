@@ -27,6 +27,8 @@ class UnaryOptions(TypedDict, total=False):
     model: The model id; default: that of the request, then the engine's for this service (`image_model`, ...).
     options: Fields added to the provider's request body, over those of the request, the engine and the application.
     api_key: Key for this call; wins over every other source.
+    headers: Sent with each request; each replaces the adapter's of the same name.
+    base_url: Where to send the requests, in place of the adapter's address.
     request_id: Your own id, for tracing.
     request_timeout: Limit of the whole call, retries included; none by default.
     first_event_timeout: Longest wait for the response to one request (300).
@@ -36,6 +38,8 @@ class UnaryOptions(TypedDict, total=False):
     model: str | None
     options: Mapping[str, Any]
     api_key: str | None
+    headers: Mapping[str, str]
+    base_url: str | None
     request_id: str | None
     request_timeout: float | None
     first_event_timeout: float | None
@@ -60,6 +64,7 @@ class Service(Generic[RequestT, ResponseT]):
         check_response: Raises for a response that does not match its request, which counts as a failure of the request.
             The last argument is the provider.
         facts: Attributes of the telemetry span, from the request and the response.
+        priced: The response with its costs, where they are not reported; the first argument is the provider.
         error_type: The class of every failure.
         fields: Keyword arguments of the service's functions that are fields of the request.
         arguments: Their other keyword arguments, as suggestions for a misspelt name.
@@ -73,6 +78,7 @@ class Service(Generic[RequestT, ResponseT]):
     check: Callable[[RequestT], None] = validate
     check_response: Callable[[RequestT, ResponseT, str], None] = lambda _request, _response, _provider: None
     facts: Callable[[RequestT, ResponseT], dict[str, Any]] = lambda _request, _response: {}
+    priced: Callable[[str, RequestT, ResponseT], ResponseT] = lambda _provider, _request, response: response
     error_type: type[AdapterError] = AdapterError
     fields: frozenset[str] = frozenset()
     arguments: frozenset[str] = frozenset()

@@ -184,7 +184,7 @@ async def _opened(
     # The place at the limiter is held as long as the connection is in use: to the end of the audio or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
         reading: Reading[bytes] = Reading(call, place, "audio", EXAMPLE)
-        async with AsyncExitStack() as stack:
+        async with call.surrounding(), AsyncExitStack() as stack:
             answer, first = await begin_speech(call, prepared, span, stack, place, charge)
             reading.begin(answer.pieces, first)
             try:
@@ -200,7 +200,7 @@ async def _arriving(
     with call.started(model=request.model) as span, ExitStack() as nothing:
         reading: Reading[bytes] = Reading(call, nothing, "audio", EXAMPLE, timed=False)
         spoken = ArrivingSpeech(call, request, texts, span)
-        async with nursery_boundary() as nursery:
+        async with call.surrounding(), nursery_boundary() as nursery:
             nursery.start_soon(spoken.run, nursery, name="allm speech")
             reading.begin(spoken)
             try:

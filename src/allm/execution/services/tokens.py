@@ -53,6 +53,10 @@ async def count(call: ModelCall) -> TokenCount:
     Raises:
         EngineError, ValidationError, AdapterError: As `count_tokens`.
     """
+    if call.engine.is_group:  # each model counts its own tokens, and the first is the one that is asked
+        from allm.execution.group.members import first_call
+
+        call = first_call(call)
     chat = as_adapter(call.adapter)
     counter: Any = chat.companion("token_counter")
     if counter is None:

@@ -30,12 +30,21 @@ class TranscriptionOptions(UnaryOptions, total=False):
     diarize: bool | None
 
 
+def _priced(provider: str, request: TranscriptionRequest, found: Transcription) -> Transcription:
+    seconds = found.usage.extra.get("seconds", found.duration)
+    if request.diarize and provider == "deepgram":  # https://deepgram.com/pricing: it is charged for beside the rest
+        seconds = None
+    usage = audio_usage(provider, found.model or request.model, found.usage, seconds=seconds)
+    return attrs.evolve(found, usage=usage)
+
+
 TRANSCRIPTION: Service[TranscriptionRequest, Transcription] = Service(
     name="transcription",
     noun="transcription",
     span="transcription",
     request_type=TranscriptionRequest,
     facts=lambda _request, response: {"usage": response.usage, "duration": response.duration},
+    priced=_priced,
     fields=own_options(TranscriptionOptions),
 )
 
@@ -67,8 +76,4 @@ async def transcribe(
 
 def priced(call: UnaryCall[Any, Any], request: TranscriptionRequest, found: Transcription) -> Transcription:
     """The transcription with its costs, as far as they are known."""
-    seconds, provider = found.usage.extra.get("seconds", found.duration), call.adapter.provider
-    if request.diarize and provider == "deepgram":  # https://deepgram.com/pricing: it is charged for beside the rest
-        seconds = None
-    usage = audio_usage(provider, found.model or request.model, found.usage, seconds=seconds)
-    return attrs.evolve(found, usage=usage)
+    return TRANSCRIPTION.priced(call.adapter.provider, request, found)

@@ -34,7 +34,7 @@ from allm.runtime.option_table import seal
 if TYPE_CHECKING:
     from allm.execution.services.charging import ServiceCharge
 
-__all__ = ["TranscriptionStream", "stream_transcribe"]
+__all__ = ["TranscriptionStream", "in_one_piece", "stream_transcribe"]
 
 EXAMPLE = """\
 async with allm.stream_transcribe(...) as events:
@@ -133,13 +133,14 @@ def stream_transcribe(
         opening = functools.partial(adapter.open, prepared)
     else:
         prepared = call.prepare(request)
-        opening = functools.partial(_in_one_piece, adapter, prepared)
+        opening = functools.partial(in_one_piece, adapter, prepared)
     charge = call.charge(request)
     return StreamBlock(functools.partial(_opened, call, request, opening, prepared, charge), EXAMPLE)
 
 
 @asynccontextmanager
-async def _in_one_piece(adapter: Any, prepared: Any) -> AsyncGenerator[StreamedTranscription]:
+async def in_one_piece(adapter: Any, prepared: Any) -> AsyncGenerator[StreamedTranscription]:
+    """The answer of an adapter that cannot stream it."""
     whole: Transcription = await adapter.send(prepared)
     yield StreamedTranscription(events=_Given(events_of(whole)), request_id=whole.request_id)
 
@@ -173,7 +174,7 @@ async def _opened(
     with call.started(model=request.model) as span, ExitStack() as place:
         reading: Reading[TranscriptionEvent] = Reading(call, place, "transcription", EXAMPLE)
         stream = TranscriptionStream(request, call, reading)
-        async with AsyncExitStack() as stack:
+        async with call.surrounding(), AsyncExitStack() as stack:
 
             async def begin() -> tuple[StreamedTranscription, TranscriptionEvent]:
                 async with AsyncExitStack() as attempt:

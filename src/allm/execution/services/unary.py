@@ -7,7 +7,7 @@ a long list of texts, shares one retry budget and one time limit among them.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError, BudgetExceeded
+from allm.data.errors import AdapterError, AllmError, BudgetExceeded
 from allm.data.problems import Problem, refuse, unknown_option
 from allm.execution.failures import log_failure, name_model
 from allm.execution.options import application_defaults, engine_options, in_effect
@@ -130,6 +130,8 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
         self._deadline = trio.current_time() + seconds(self.execution_options.request_timeout)
+        if self.engine.is_group:
+            attributes["group"] = getattr(self.engine, "kind", None)
         span = telemetry.start_span(self.service.span, {"provider": self.adapter.provider, **attributes})
         try:
             yield span
@@ -167,6 +169,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         after: ExitStack | None = None,
         silence: Silence | None = None,
         charge: ServiceCharge | None = None,
+        moves_on: Callable[[AllmError], bool] | None = None,
     ) -> ResponseT:
         """Run `work`, with retries as the call's budget allows. To be used inside `started`.
 
@@ -177,10 +180,12 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             after: Takes over the place at the engine's limiter; None: it is released when `work` has ended.
             silence: Told when something has been sent: the limit of one request is then counted anew.
             charge: What the request is charged to. With `after`, the caller says what it has cost in the end.
+            moves_on: Of a member of a group: whether a failure ends its attempts at once, as another member is asked.
         """
         if self._retries is None:
             patience = getattr(self.engine.limiter, "patience", None)
             self._retries = Retries(self.execution_options.retry, self.adapter.provider, span, patience=patience)
+            self._retries.is_member = moves_on is not None
         while True:
             seen = await self._retries.ready()
             try:
@@ -194,8 +199,13 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             else:
                 self._retries.accepted()
                 return response
-            if not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
+            ends = moves_on is not None and moves_on(error)
+            if ends or not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
                 raise typed(error, self.error_type) from error.__cause__
+
+    def surrounding(self) -> AbstractAsyncContextManager[None]:
+        """What has to be around the block in which an answer is read while it arrives."""
+        return nullcontext()
 
     def begin_anew(self) -> None:
         """Give the next attempts a whole budget of retries: what came before has been achieved."""
@@ -288,6 +298,10 @@ def resolve_unary(
         if name not in UnaryOptions.__annotations__:
             raise unknown_option(name, {*UnaryOptions.__annotations__, *service.fields, *service.arguments})
     check_options(given)
+    if engine.is_group and getattr(engine, f"{service.name}_adapter", engine) is None:
+        from allm.execution.group.services import resolve_members
+
+        return resolve_members(service, engine, options)  # type: ignore[arg-type]
     layers = _default_layers(engine)
     merged = merged_options([*layers, given])
     return UnaryCall(

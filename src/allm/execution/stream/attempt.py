@@ -32,12 +32,11 @@ from allm.data.events import (
     RawChunk,
     UsageReported,
 )
-from allm.data.json.text import measure
-from allm.data.response import Response, Usage
+from allm.data.response import Response
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
-from allm.execution.retrying import Retries, adapter_raised, timed_out
+from allm.execution.retrying import Held, Retries, adapter_raised, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
 from allm.http.answer_size import AnswerSize
@@ -48,72 +47,30 @@ from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 if TYPE_CHECKING:
     from allm.runtime.rate_limit import LimiterPlace
 
-__all__ = ["run_model_call"]
+__all__ = ["released", "run_attempts", "run_model_call"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
 _ENDS = frozenset({MessageCompleted, Failed})
 _HELD = frozenset({MessageStarted, UsageReported, RawChunk})
 """Types of the events that carry no content."""
-MAX_HELD_EVENTS = 64
-"""Most events to hold back; providers send one to three before the content."""
-MAX_HELD_BYTES = 1024 * 1024
-"""Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 _NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
 _PRECISION = 0.01
 """Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
 
-@define(eq=False)
-class _Held:
-    """The events of an attempt that came before its content, and the usage of abandoned attempts.
-
-    Attributes:
-        since, first_event, first_content: When the call, the answer and its content began, on the Trio clock.
-    """
-
-    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
-    abandoned: Usage | None = attrs.field(default=None, init=False)
-    _size: int = attrs.field(default=0, init=False)
-    since: float = attrs.field(default=0.0, init=False)
-    first_event: float | None = attrs.field(default=None, init=False)
-    first_content: float | None = attrs.field(default=None, init=False)
-
-    def times(self) -> dict[str, float]:
-        """For telemetry: seconds until the first event and the first content, as far as they came."""
-        times = {"time_to_first_event": self.first_event, "time_to_first_token": self.first_content}
-        return {name: when - self.since for name, when in times.items() if when is not None}
-
-    def add(self, events: tuple[AdapterEvent, ...]) -> bool:
-        """Hold `events` back; False once there are more than the bounds allow."""
-        self.events += events
-        shown = (event.payload for event in events if isinstance(event, RawChunk))
-        self._size += sum(measure(payload, most=MAX_HELD_BYTES, deepest=MAX_HELD_BYTES).size for payload in shown)
-        return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
-
-    def usage(self) -> Usage | None:
-        """The usage of the attempt, as far as it was reported."""
-        reports = [event.usage for event in self.events if isinstance(event, UsageReported)]
-        return functools.reduce(Usage.merge, reports) if reports else None
-
-    def abandon(self) -> None:
-        """Drop the events of an attempt that is going to be retried, and keep its usage."""
-        used = self.usage()
-        self.events, self._size = [], 0
-        if used is not None:
-            self.abandoned = used if self.abandoned is None else self.abandoned + used
-
-    def take(self, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
-        """Release the held events, followed by `newest`, with the usage of abandoned attempts in `MessageStarted`."""
-        events, self.events = (*self.events, *newest), []
-        abandoned, self.abandoned = self.abandoned, None
-        if abandoned is None:
-            return events
-        first = events[0] if events else None
-        if isinstance(first, MessageStarted):
-            return attrs.evolve(first, abandoned_usage=abandoned), *events[1:]
-        return MessageStarted(abandoned_usage=abandoned), *events
+def released(held: Held, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
+    """Release what was held back, followed by `newest`, with the usage of abandoned attempts in `MessageStarted`."""
+    events, held.events = (*held.events, *newest), []
+    abandoned, held.abandoned = held.abandoned, None
+    if abandoned is None:
+        return events
+    first = events[0] if events else None
+    if isinstance(first, MessageStarted):
+        total = abandoned if first.abandoned_usage is None else first.abandoned_usage + abandoned
+        return attrs.evolve(first, abandoned_usage=total), *events[1:]
+    return MessageStarted(abandoned_usage=abandoned), *events
 
 
 @define(eq=False)
@@ -129,7 +86,7 @@ class _Attempt:
     """
 
     send: BurstSender
-    held: _Held
+    held: Held
     scope: trio.CancelScope
     gap: float
     pricing: Pricing
@@ -231,7 +188,7 @@ class _Attempt:
             events = ()
         self.shown = True
         self.held.first_content = trio.current_time()
-        return self.held.take(*events)
+        return released(self.held, *events)
 
 
 async def run_model_call(
@@ -243,8 +200,8 @@ async def run_model_call(
         response: Gives the response so far, for telemetry: this is one call of several. None: the stream has no other,
             so that the stream's span is that of the call.
     """
-    held = _Held()
-    if call.execution_options.compact is not None:
+    held = Held()
+    if call.execution_options.compact is not None and not call.engine.is_group:
         from allm.execution.compaction import compacted_if_near
 
         try:
@@ -261,7 +218,8 @@ async def run_model_call(
             context.span.attributes.update(held.times())
     else:
         content = functools.partial(call_content, call)
-        with telemetry.span("model_call", call_facts(call), content=content) as span:
+        name = "members" if call.engine.is_group else "model_call"
+        with telemetry.span(name, call_facts(call), content=content) as span:
             try:
                 await _until_ended(call, prepared, context, held, span)
             finally:
@@ -271,69 +229,108 @@ async def run_model_call(
 
 
 async def _until_ended(
-    call: ModelCall, prepared: Any, context: StreamContext, held: _Held, span: telemetry.Span | None
+    call: ModelCall, prepared: Any, context: StreamContext, held: Held, span: telemetry.Span | None
 ) -> None:
-    adapter = call.adapter
-    if not prices_are_loaded(adapter.provider):
-        await in_thread(functools.partial(load_prices, adapter.provider))
     if span is not None:
         held.since = trio.current_time()
-    if call.execution_options.compact is not None:
-        from allm.execution.compaction import still_too_long
-
-        if (error := still_too_long(call, prepared)) is not None:
-            await context.send.send((Failed(error),))
-            return
-    await _retried(call, prepared, context, held, span)
-
-
-async def _retried(
-    call: ModelCall, prepared: Any, context: StreamContext, held: _Held, span: telemetry.Span | None
-) -> None:
-    options, overflowed = call.execution_options, False
-    limiter = call.engine.limiter
-    patience = None if limiter is None else getattr(limiter, "patience", None)
-    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id, patience)
-    failure: Failed | None = None
     try:
-        while True:
-            if limiter is None:
-                failure, attempt = await _attempt(call, prepared, context.send, held)
-            else:
-                from allm.execution.places import limited, place_of
-
-                place = place_of(call.adapter.provider, call.request.model, prepared, context.deadline)
-                run = functools.partial(_attempt, call, prepared, context.send, held, place)
-                failure, attempt = await limited(limiter, place, run)
-            if failure is None:
-                return
-            if options.compact is not None and not attempt.shown and not overflowed:
-                from allm.execution.compaction import compacted_after
-
-                if (shorter := await compacted_after(call, failure)) is not None:
-                    (call, prepared), overflowed = shorter, True
-                    held.abandon()
-                    continue
-            error = attempt.retryable_error(failure)
-            if error is not None and (
-                await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
-            ):
-                held.abandon()
-                continue
-            await context.send.send(held.take(failure))
-            return
-    except AdapterError as error:  # of the limiter: there is no room before a deadline
-        name_model(error, call.request.model)
-        if failure is not None:  # why it was to be sent again
-            error.__cause__ = error.__cause__ or failure.error
-        await context.send.send(held.take(Failed(error)))
+        failure = await run_attempts(call, prepared, context, context.send, held, span)
+        if failure is not None:
+            await context.send.send(released(held, failure))
     except trio.Cancelled:
-        context.send.leave(held.take())  # at a time limit they are shown before the failure
+        context.send.leave(released(held))  # at a time limit they are shown before the failure
         raise
 
 
+async def run_attempts(
+    call: ModelCall,
+    prepared: Any,
+    context: StreamContext,
+    send: BurstSender,
+    held: Held,
+    span: telemetry.Span | None,
+    moves_on: Callable[[AllmError], bool] | None = None,
+) -> Failed | None:
+    """Make attempts until one has ended, or no further one is made.
+
+    Args:
+        send: Takes what is shown.
+        held: Takes what comes before the content.
+        moves_on: Of a member of a group: whether this failure ends its attempts at once, as another member is asked.
+
+    Returns: The failure, if nothing was shown before it.
+    """
+    if call.engine.is_group:
+        from allm.execution.group.run import run_group
+
+        return await run_group(prepared, context, send, held, span, moves_on)
+    provider = call.adapter.provider
+    if not prices_are_loaded(provider):
+        await in_thread(functools.partial(load_prices, provider))
+    if call.execution_options.compact is not None:
+        from allm.execution.compaction import still_too_long
+
+        if (too_long := still_too_long(call, prepared)) is not None:
+            return Failed(too_long)
+    return await _retried(call, prepared, context, send, held, span, moves_on)
+
+
+async def _retried(
+    call: ModelCall,
+    prepared: Any,
+    context: StreamContext,
+    send: BurstSender,
+    held: Held,
+    span: telemetry.Span | None,
+    moves_on: Callable[[AllmError], bool] | None,
+) -> Failed | None:
+    provider, options, overflowed = call.adapter.provider, call.execution_options, False
+    patience, is_member = getattr(call.engine.limiter, "patience", None), moves_on is not None
+    retries = Retries(options.retry, provider, span, call.request.model, options.session_id, patience, is_member)
+    failure: Failed | None = None
+    while True:
+        try:
+            failure, attempt = await _in_place(call, prepared, context, send, held)
+        except AdapterError as raised:  # of the limiter: there is no room before a deadline
+            name_model(raised, call.request.model)
+            if failure is not None:  # why it was to be sent again
+                raised.__cause__ = raised.__cause__ or failure.error
+            return Failed(raised)
+        if failure is None:
+            return None
+        if attempt.shown:
+            await send.send(released(held, failure))
+            return None
+        if options.compact is not None and not overflowed:
+            from allm.execution.compaction import compacted_after
+
+            if (shorter := await compacted_after(call, failure)) is not None:
+                (call, prepared), overflowed = shorter, True
+                held.abandon()
+                continue
+        error = attempt.retryable_error(failure)
+        if (
+            error is None
+            or (moves_on is not None and moves_on(error))
+            or not await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
+        ):
+            return failure
+        held.abandon()
+
+
+async def _in_place(
+    call: ModelCall, prepared: Any, context: StreamContext, send: BurstSender, held: Held
+) -> tuple[Failed | None, _Attempt]:
+    if (limiter := call.engine.limiter) is None:
+        return await _attempt(call, prepared, send, held)
+    from allm.execution.places import limited, place_of
+
+    place = place_of(call.adapter.provider, call.request.model, prepared, context.deadline)
+    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
+
+
 async def _attempt(
-    call: ModelCall, prepared: Any, send: BurstSender, held: _Held, place: LimiterPlace | None = None
+    call: ModelCall, prepared: Any, send: BurstSender, held: Held, place: LimiterPlace | None = None
 ) -> tuple[Failed | None, _Attempt]:
     """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
     options, adapter = call.execution_options, call.adapter

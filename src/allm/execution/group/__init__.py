@@ -1,0 +1,1 @@
+"""Calls of engines that stand for several: `allm.fallback` and `allm.hedge`."""
