@@ -17,6 +17,7 @@ nox.options.sessions = [
     "lint",
     "async_lint",
     "typing",
+    "package",
     "tests",
     "validators",
     "servers",
@@ -24,6 +25,7 @@ nox.options.sessions = [
     "web",
     "mcp",
     "browser",
+    "docs",
     "hosts",
     "reliability",
     "pythons",
@@ -31,8 +33,9 @@ nox.options.sessions = [
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+NEXT = "3.14"  # tested where it is installed; declared when that has been seen to pass
 # The declared versions, and the running one in case it is newer, so that there is always one to test with.
-PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), THIS_PYTHON]))
+PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), NEXT, THIS_PYTHON]))
 WITH_SERVERS = "tests/session/with_servers.py"
 PARALLEL = ["--numprocesses=auto", "--dist=worksteal"]  # a few tests take as long as thousands of others
 EXTRAS = "bedrock,cli,dotenv,otel,testing,vertex"
@@ -113,6 +116,26 @@ def wheel(session: nox.Session) -> None:
     session.run("hatchling", "build", "--clean", "--target", "wheel", "--directory", _wheel_folder(session))
 
 
+@nox.session
+def package(session: nox.Session) -> None:
+    """Check what would be published: the sdist, the wheel that is made of it, their metadata, and that it installs."""
+    _tools(session, "package")
+    folder = session.cache_dir / "package"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--installer=uv", "--outdir", str(folder))
+    built = sorted(map(str, folder.iterdir()))
+    session.run("twine", "check", "--strict", *built)
+    [wheel] = (path for path in built if path.endswith(".whl"))
+    session.run("check-wheel-contents", "--toplevel=allm,pytest_allm.py", wheel)
+    session.install(wheel)  # without extras
+    works = (
+        "import allm, trio; from allm.providers import Fake; "
+        "engine = allm.Engine(adapter=Fake(script=[allm.fake.text('It works.')])); "
+        "print(trio.run(allm.generate, engine, 'Does it work?').output_text)"
+    )
+    session.run("python", "-c", works)
+
+
 def _wheel_folder(session: nox.Session) -> str:
     return str(session.cache_dir / "wheel")
 
@@ -121,7 +144,7 @@ def _wheel_folder(session: nox.Session) -> str:
 @nox.parametrize("http", ["httpx", "httpx2"])
 def tests(session: nox.Session, http: str) -> None:
     """Run the tests on the built wheel: on each Python with httpx, on the newest with httpx2 too."""
-    if http == "httpx2" and session.python != PYTHONS[-1] and not session.posargs:
+    if http == "httpx2" and session.python != nox.project.python_versions(PYPROJECT)[-1] and not session.posargs:
         session.skip("httpx2 is tested with the newest Python; with arguments after -- it runs here too")
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     # genai-prices needs httpx2.
@@ -199,22 +222,26 @@ def mcp(session: nox.Session) -> None:
     folder = session.cache_dir / "everything"
     if shutil.which("npm"):
         _npm(session, "tests/mcp/everything", folder)
-    options = session.posargs or ["tests/mcp", "tests/test_docs.py", "-k", "mcp", *PARALLEL]
+    options = session.posargs or ["tests/mcp", "tests/test_docs.py", "tests/examples", "-k", "mcp", *PARALLEL]
     session.run("pytest", *options, env={"EVERYTHING_MODULES": str((folder / "node_modules").resolve())})
 
 
 @nox.session(requires=["wheel"])
 def browser(session: nox.Session) -> None:
-    """Test the pages in a headless Chromium; where there is none, Debian's is installed."""
+    """Test the pages of the chat and of a trace in a headless Chromium."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "browser")
+    session.run("pytest", "tests/browser", *session.posargs, env={"ALLM_CHROMIUM": _chromium(session)})
+
+
+def _chromium(session: nox.Session) -> str:
+    """The browser of this machine; where there is none, Debian's is installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     if not any(map(shutil.which, names)):
         session.run("apt-get", "update", "-qq", external=True)
         session.run("apt-get", "install", "-qq", "--no-install-recommends", "chromium", external=True)
-    [built] = Path(_wheel_folder(session)).glob("*.whl")
-    session.install(f"{built}[{EXTRAS}]")
-    _tools(session, "tests", "browser")
-    chromium = next(filter(None, map(shutil.which, names)))
-    session.run("pytest", "tests/browser", *session.posargs, env={"ALLM_CHROMIUM": chromium})
+    return next(filter(None, map(shutil.which, names)))
 
 
 @nox.session
@@ -288,12 +315,16 @@ def validators(session: nox.Session) -> None:
     session.run("pytest", *files, "-k", "anthropic", *(session.posargs or PARALLEL))
 
 
-@nox.session(default=False)
+@nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation with warnings as errors. Its examples run in `tests`."""
+    """Build the documentation with warnings as errors, and look at it in a browser. Its examples run in `tests`."""
     session.install("--editable", f".[{EXTRAS}]")
-    _tools(session, "docs")
-    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    _tools(session, "docs", "tests", "browser")
+    site = Path("docs/_build/html")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-j", "auto", "-b", "html", "docs", str(site))
+    env = {"ALLM_CHROMIUM": _chromium(session), "ALLM_SITE": str(site.resolve())}
+    session.run("pytest", "-q", "tests/browser/test_site.py", *session.posargs, env=env)
+    session.run("python", "scripts/site_screenshots.py", "docs/_build/screenshots", env=env)
 
 
 @nox.session(default=False)
@@ -302,6 +333,7 @@ def catalog(session: nox.Session) -> None:
     session.install("--editable", ".")
     _tools(session, "catalog")
     session.run("python", "scripts/update_catalog.py")
+    session.run("python", "scripts/update_unit_prices.py")
 
 
 @nox.session(default=False)

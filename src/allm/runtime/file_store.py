@@ -254,12 +254,12 @@ def check_lifetime(upload: Upload, provider: str, limits: tuple[int, int] | None
         refuse([Problem(("expires_in",), "out_of_range", what)], reason="invalid_options")
 
 
-def file_segment(id: str) -> str:
-    """The id of a file as a part of a URL.
+def file_segment(id: str, what: str = "file") -> str:
+    """The id of a file, or of something else, as a part of a URL.
 
     Raises:
         ValidationError: It would reach outside its place.
     """
     if id in {"", ".", ".."} or not id.isprintable():
-        refuse([Problem(("file",), "invalid_format", f"is {shown(id)}; expected the id of a file")])
+        refuse([Problem((what,), "invalid_format", f"is {shown(id)}; expected the id of a {what}")])
     return quote(id, safe="")

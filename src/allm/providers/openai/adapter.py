@@ -136,12 +136,16 @@ class OpenAI(Connection, StreamAdapter):
         return attrs.evolve(request, model=self.deployment or url_value(self.row, "deployment", {}))
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, by OpenAI's endpoint where that is known; the list of models; files, if there are any."""
+        """Counts of tokens, by OpenAI's endpoint where that is known; the list of models; files and batches, if any."""
+        if service == "batches":
+            return batches_of(self)
         from allm.providers.openai import files, model_list, token_counter
 
         if service == "files":
             return files.Files(self) if self.row.keeps_files else None
-        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+        if service == "token_counter":
+            return token_counter.TokenCounter(self)
+        return model_list.ModelList(self) if service == "model_list" else None
 
     def output_modes(self, request: Request, options: AdapterOptions) -> tuple[OutputMode, ...] | None:
         """OpenAI itself takes no union as the whole of a schema; anything else is as the catalog says."""
@@ -173,6 +177,25 @@ class OpenAI(Connection, StreamAdapter):
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""
         await stream_events(prepared, emit)
+
+
+def batches_of(adapter: OpenAI) -> Any:
+    """The batches of the service, if it has any."""
+    match adapter.provider:
+        case "openai" | "groq":
+            from allm.providers.openai.batches import Batches
+
+            return Batches(adapter)
+        case "mistral":
+            from allm.providers.openai.batches_mistral import MistralBatches
+
+            return MistralBatches(adapter)
+        case "xai":
+            from allm.providers.openai.batches_xai import XaiBatches
+
+            return XaiBatches(adapter)
+        case _:
+            return None
 
 
 def _versionless(name: str, base_url: str) -> str:

@@ -22,6 +22,10 @@ _Read = Callable[[Mapping[str, Any]], tuple[dict[str, Any] | None, Any]]
 
 def _search(item: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
     action = as_object(item.get("action"))
+    raw = as_text(item.get("arguments"))
+    if not action and raw is not None:  # xAI's search of X: which of its tools, and what that was given
+        given = parse_arguments(raw)
+        return {"name": item.get("name"), **({"arguments": raw} if given is None else given)}, None
     sources = action.get("sources")
     asked = {name: value for name, value in action.items() if name != "sources" and value is not None}
     return asked or None, None if sources is None else {"sources": sources}
@@ -82,7 +86,8 @@ def _custom(item: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
 
 
 def _image(item: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
-    return None, {"error": item["error"]} if item.get("error") else None
+    prompt = as_text(item.get("revised_prompt"))
+    return None if prompt is None else {"prompt": prompt}, {"error": item["error"]} if item.get("error") else None
 
 
 _TYPES: dict[str, tuple[str, _Read]] = {

@@ -1,0 +1,78 @@
+"""The programs of `examples/`: each runs as its docstring says, on the demo server, and does what it is for."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+# What each prints last, or somewhere: the effect that it is about.
+EXPECTED = {
+    "agent_with_files": ["The model wants: write_file", "# Notes\n\nBuy milk."],
+    "answer_with_sources": ["Owls hunt at night.[^1]", "(https://handbook.example/owls)"],
+    "deadline": ["in time: False; kept: "],
+    "fill_a_form": ["Ada and Bob for 2 nights from 03 May 2027"],
+    "mcp_tools": ["Emma is on shelf 7."],
+    "pictures": ["drawn: fox.png", "changed: fox-2.png"],
+    "sort_tickets": ["bug      ! The app crashes"],
+    "tenants": ["ada: billed to ada\nbob: billed to bob\neve: billed to eve"],
+    "terminal_chat": ["> You said: Hello", "> You said: Bye"],
+    "two_workers": ["10 messages, saved 5 times, completed"],
+    "voice": ["heard: How is the weather", "said: How is the weather? It is sunny. Take a hat."],
+    "watch_costs": ["Both are warm. It cost 0.000"],
+    "web_api": ["{'answer': 'You asked: How are you?'}", '"type":"End"'],
+}
+NEEDS = {"mcp_tools": "mcp_types"}
+INPUT = {"terminal_chat": "Hello\nBye\n"}
+
+
+def run(name, **environment):
+    """Run an example as its reader does."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("ALLM_", "OPENAI_"))}
+    return subprocess.run(
+        [sys.executable, EXAMPLES / f"{name}.py"],
+        input=INPUT.get(name, ""),
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+        cwd=ROOT,
+        env={**clean, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+
+
+def test_every_example_is_here():
+    """A new one needs a line in the table above."""
+    programs = {path.stem for path in EXAMPLES.glob("*.py")} - {"demo"}
+    assert programs == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_it_runs(name):
+    """Without a key and without arguments."""
+    if importlib.util.find_spec(NEEDS.get(name, "allm")) is None:
+        pytest.skip("needs the extra mcp: nox -s mcp")
+    done = run(name)
+    assert done.returncode == 0, done.stderr
+    for text in EXPECTED[name]:
+        assert text in done.stdout
+    assert "Warning" not in done.stderr
+
+
+ON_A_CHAT_MODEL = ["deadline", "fill_a_form", "sort_tickets", "two_workers"]
+
+
+@pytest.mark.parametrize("name", ON_A_CHAT_MODEL)
+def test_a_model_can_be_named(name):
+    """With ALLM_MODEL the example asks that one: here a provider that is not there, which it says."""
+    done = run(name, ALLM_MODEL="nobody:model")
+    assert done.returncode != 0
+    assert "nobody" in done.stderr
+    assert "demo server" not in done.stderr
