@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import os
 import signal
 import sys
 import threading
 import types
+import weakref
 from contextlib import asynccontextmanager
 
 import attrs
@@ -442,6 +444,33 @@ async def test_turns_that_outlive_their_readers():
             async with host.attach("b"):
                 pass
         await host.reply("b", engine(*TURN, tools=[double]), "Left")
+
+
+@on_asyncio
+async def test_a_tool_of_a_turn_that_outlives_its_call():
+    """Its task is not collected, though the task of the call has ended and nobody else refers to it."""
+    begun, waiting = asyncio.Event(), []
+
+    @allm.tool
+    async def double(n: int) -> int:
+        """Double."""
+        future = asyncio.get_running_loop().create_future()
+        waiting.append(weakref.ref(future))
+        begun.set()
+        await future
+        return 2 * n
+
+    async with allm.aio.session.open_store("memory://") as store, allm.aio.session.host(store) as host:
+
+        async def begin():
+            await host.reply("a", engine(*TURN, tools=[double]), "Hi")
+            await begun.wait()
+
+        await asyncio.create_task(begin())
+        gc.collect()
+        waiting[0]().set_result(None)
+        async with host.attach("a") as events:
+            assert (await events.until_done()).output_text == "6"
 
 
 @on_asyncio

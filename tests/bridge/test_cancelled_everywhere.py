@@ -27,6 +27,7 @@ from allm.testing.leaks import after_settling
 from bridge.cancelling import SECONDS, CountingLoop, cancel_everywhere
 from bridge.on_asyncio import tasks_in_trio
 
+pytestmark = pytest.mark.timeout(300)  # hundreds of runs, which take long on a busy machine
 BOTH = pytest.mark.parametrize("where", ["trio", "loop"])
 
 
@@ -320,3 +321,45 @@ def test_a_loop_that_is_closed_while_it_is_woken(monkeypatch, caplog):
     finally:
         go_on.set()
     assert allm.blocking.run(after_settling, more) == []
+
+
+def close_during_a_cancellation(passes, ended, *, is_slow):
+    """Close a loop so many passes after the cancellation of a task whose call runs a tool."""
+    loop = asyncio.SelectorEventLoop()
+
+    @allm.tool
+    async def double(n: int) -> int:
+        """Double."""
+        asyncio.get_running_loop().stop()
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            if is_slow:
+                await asyncio.get_running_loop().create_future()
+            raise
+        finally:
+            ended.append(n)
+        return n
+
+    engine = allm.Engine(adapter=Fake(scripts=[[fake.tool_call("double", {"n": 3})]]))
+    task = loop.create_task(allm.aio.chat(engine, "Hi", tools=[double]))
+    loop.run_forever()
+    task.cancel()
+    for _ in range(passes):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        allm.blocking.run(trio.lowlevel.checkpoint)  # the Trio thread has had its turn
+    loop.close()
+
+
+@pytest.mark.parametrize("is_slow", [False, True], ids=["at_once", "slow"])
+@pytest.mark.parametrize("passes", range(5))
+def test_a_loop_that_is_closed_during_a_cancellation(passes, is_slow, caplog):
+    """A call whose tool was being cancelled when its loop was closed ends all the same, at whatever pass that was."""
+    caplog.set_level("CRITICAL", "asyncio")
+    more = more_tasks()
+    ended = []
+    close_during_a_cancellation(passes, ended, is_slow=is_slow)
+    gc.collect()
+    assert allm.blocking.run(after_settling, more) == []
+    assert ended == [3]

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import Any, TypeVar, final
+from typing import Any, TypeVar, cast, final
 
 import attrs
 import outcome
@@ -72,7 +72,8 @@ def running_loop() -> asyncio.AbstractEventLoop:
 def call_context() -> Context:
     """A copy of the context, in which functions of the program are called on this loop."""
     context = copy_context()
-    context.run(host.set, LoopHost(running_loop()))
+    loop = running_loop()
+    context.run(host.set, LoopHost(loop, weakref.ref(cast("asyncio.Task[Any]", asyncio.current_task(loop)))))
     return context
 
 
@@ -136,19 +137,27 @@ class Waiter:
 
 
 def _none() -> None:
-    """In place of a reference, when nobody has waited yet."""
+    """In place of a reference, when there is nothing yet."""
+
+
+_CLOSED = "the event loop that this function belongs to was closed during the call"
 
 
 @final
 @frozen
 class LoopHost:
-    """Calls functions of the program on its event loop."""
+    """Calls functions of the program on its event loop.
+
+    Attributes:
+        caller: The task whose call this is, while it is.
+    """
 
     loop: asyncio.AbstractEventLoop
+    caller: Callable[[], asyncio.Task[Any] | None]
 
     async def __call__(self, function: Callable[[], Any], /) -> Any:
         """See `Host`: called in a Trio task. If that is cancelled, so is the function, and it has ended after this."""
-        call = _LoopCall(self.loop, function)
+        call = _LoopCall(self.loop, self.caller, function)
         return await call.wait()
 
     async def back(self, function: Callable[[], Awaitable[T]], /) -> T:
@@ -161,15 +170,23 @@ class LoopHost:
 @final
 @define(eq=False)
 class _LoopCall:
-    """One call of a function on a loop, that a Trio task waits for."""
+    """One call of a function on a loop, that a Trio task waits for.
+
+    A loop may be stopped and closed at any time, and refers to its tasks weakly. So the task of an async function is
+    held by that of the caller, and not by the Trio thread: they are collected together, and the wait is over.
+    """
 
     loop: asyncio.AbstractEventLoop
+    caller: Callable[[], asyncio.Task[Any] | None]
     function: Callable[[], Any]
     _context: Context = attrs.field(factory=copy_context, init=False)
     _reader: Any = attrs.field(factory=trio.lowlevel.current_task, init=False)
     _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
-    _task: asyncio.Task[Any] | None = attrs.field(default=None, init=False)
+    _to_begin: list[None] = attrs.field(factory=lambda: [None], init=False)  # whoever takes the item decides
+    _task: Callable[[], asyncio.Task[Any] | None] = attrs.field(default=_none, init=False)
+    _left: asyncio.Task[Any] | None = attrs.field(default=None, init=False)  # by a caller that has ended
     _raise_cancel: Callable[[], Any] | None = attrs.field(default=None, init=False)
+    _is_over: bool = attrs.field(default=False, init=False)  # for the Trio task
 
     async def wait(self) -> Any:
         self._on_loop(self._begin)
@@ -179,21 +196,37 @@ class _LoopCall:
         try:
             self.loop.call_soon_threadsafe(function)
         except RuntimeError as error:
-            raise RuntimeError("the event loop that this function belongs to was closed during the call") from error
+            raise RuntimeError(_CLOSED) from error
 
     def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         self._raise_cancel = raise_cancel
+        if not self._take():
+            try:
+                self._on_loop(self._cancel)
+            except RuntimeError:  # it cannot end any more
+                pass
+            else:
+                return trio.lowlevel.Abort.FAILED
+        self._is_over = True
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _take(self) -> bool:
+        """Take the decision whether the function begins, from any thread; false if it has been taken before."""
         try:
-            self._on_loop(self._cancel)
-        except RuntimeError:  # it cannot end any more
-            return trio.lowlevel.Abort.SUCCEEDED
-        return trio.lowlevel.Abort.FAILED
+            self._to_begin.pop()
+        except IndexError:
+            return False
+        return True
+
+    def _resume(self, result: outcome.Outcome[Any]) -> None:
+        if not self._is_over:
+            self._is_over = True
+            trio.lowlevel.reschedule(self._reader, result)
 
     # --- on the loop ------------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        if self._raise_cancel is not None:
-            self._finish(outcome.capture(self._raise_cancel))
+        if not self._take():  # it was cancelled before
             return
         try:
             value = self._context.run(self.function)
@@ -203,27 +236,52 @@ class _LoopCall:
         if not inspect.isawaitable(value):
             self._finish(outcome.Value(value))
             return
-        self._task = self.loop.create_task(_awaited(value), context=self._context)
-        self._task.add_done_callback(self._ended)
+        task = self.loop.create_task(_awaited(value), context=self._context)
+        self._task = weakref.ref(task, self._lost)
+        task.add_done_callback(self._ended)
+        self._hold(task)
+
+    def _hold(self, task: asyncio.Task[Any]) -> None:
+        """Let the caller hold the task while both run."""
+
+        def keep(_: object) -> None:
+            self._left = None if task.done() else task  # of a turn that outlives the call that began it
+
+        def release(_: object) -> None:
+            self._left = None
+            if (caller := self.caller()) is not None:
+                caller.remove_done_callback(keep)
+
+        caller = self.caller()
+        if caller is None or caller.done():
+            keep(None)
+        else:
+            caller.add_done_callback(keep)
+        task.add_done_callback(release)
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        if (task := self._task()) is not None:
+            task.cancel()
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._task = _none  # it cannot be lost any more
         if not task.cancelled():
             error = task.exception()
             self._finish(outcome.Value(task.result()) if error is None else outcome.Error(error))
-        elif self._raise_cancel is not None:
-            self._finish(outcome.capture(self._raise_cancel))
         else:
-            self._finish(outcome.Error(RuntimeError("the function was cancelled on its event loop")))
+            self._cut(RuntimeError("the function was cancelled on its event loop"))
+
+    def _lost(self, _: object) -> None:
+        """The task was collected, since its loop was closed; in whatever thread that was."""
+        self._cut(RuntimeError(_CLOSED))
+
+    def _cut(self, error: RuntimeError) -> None:
+        raise_cancel = self._raise_cancel
+        self._finish(outcome.Error(error) if raise_cancel is None else outcome.capture(raise_cancel))
 
     def _finish(self, result: outcome.Outcome[Any]) -> None:
-        try:
-            self._token.run_sync_soon(trio.lowlevel.reschedule, self._reader, result)
-        except trio.RunFinishedError:
-            return
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self._resume, result)
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:
