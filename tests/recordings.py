@@ -44,7 +44,7 @@ CHAT = frozenset({"chat", "error"})
 CHECKS = {
     "batch": "batches",
     "batch_results": "batches",
-    "cached_content": "later",
+    "cached_content": "caches",
     "file": "files",
     "file_deleted": "files",
     "file_list": "files",
@@ -56,7 +56,7 @@ CHECKS = {
     "upload_session": "files",
 }
 """The check of each kind of case that is no call of a chat API: in `test_recorded_services`, those of batches in
-`providers/test_batches`. Nothing has cached contents yet."""
+`providers/test_batches`."""
 
 _ERRORS = {"count": "counts", "/files": "files"}
 """The same for errors, by a part of the URL."""

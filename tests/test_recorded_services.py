@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import datetime
 from urllib.parse import urlsplit
 
 import attrs
@@ -19,9 +20,10 @@ from allm.providers import (
     XaiSpeech,
     XaiTranscription,
 )
+from allm.runtime import costs
 from allm.testing import Reply, WireServer
 from recorded_calls import chat_adapter, model_of
-from recordings import every_folder, folders
+from recordings import RECORDINGS, every_folder, folders
 
 WAV = allm.Audio.from_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
 pytestmark = pytest.mark.skipif(not every_folder(), reason="the recordings are not here")
@@ -233,3 +235,36 @@ async def test_tokens_of_google(folder, expected, monkeypatch):
         [request] = server.requests
     assert response.output_text == "Hello"
     assert request.headers["authorization"] == f"{expected['token_type']} {json.loads(body)['access_token']}"
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"), [case for case in cases("caches", "cached_content") if case.values[1]["name"]]
+)
+async def test_caches(folder, expected):
+    """Are what the body says."""
+    cache = await answered(folder, lambda engine: allm.caches.get(engine, "x", retry=None))
+    assert (cache.name, cache.tokens, cache.model) == (expected["name"], expected["tokens"], "gemini-2.5-flash")
+    assert cache.expires_at == pytest.approx(datetime.fromisoformat(expected["expire_time"]).timestamp())
+    assert 0 < cache.expires_at - cache.created_at <= 603
+
+
+@pytest.mark.parametrize(
+    ("name", "dollars"),
+    [("openai_web_search", 0.01), ("anthropic_web_search", 0.01), ("gemini_google_search", 0.042)],
+)
+async def test_searches_cost(name, dollars, monkeypatch):
+    """By the call, or by each of Gemini's three queries."""
+    monkeypatch.setattr(costs, "_genai_prices", lambda: None)
+    async with WireServer() as server:
+        folder = RECORDINGS / "server_tools" / name
+        server.add(Reply.recorded(folder))
+        adapter = chat_adapter(read(folder, "request.json")["url"], server.base_url)
+        engine = allm.Engine(adapter=adapter, model="m", retry=None)
+        usage = (await allm.generate(engine, "x")).usage
+    assert usage.total_cost - usage.input_cost - usage.output_cost == pytest.approx(dollars)
+
+
+async def test_a_deleted_cache():
+    """Is answered with an empty object."""
+    [[folder, _]] = [case.values for case in cases("caches", "cached_content") if not case.values[1]["name"]]
+    assert await answered(folder, lambda engine: allm.caches.delete(engine, "x", retry=None)) is None

@@ -10,6 +10,8 @@ Protocols of adapters:
     One of files is asked a `FileRequest`: an `Upload`, `FileGet`, `FileDelete`, `FileContent`, or a page. It answers
     with a `StoredFile`; `FileCall` and `send_file_call` make the calls, `upload_form` the body of an upload,
     `check_lifetime` and `file_segment` refuse what cannot be sent.
+    One of caches is asked a `CacheRequest`: a `CacheCreate`, `CacheGet`, `CacheUpdate` or `CacheDelete`, with a
+    `Lifetime`, or a page. It answers with a `Cache`; a call has one in its `AdapterOptions`, for `check_cache`.
     One of batches is a `BatchAdapter`; `batch_body` makes the request of one call, `read_json_lines` reads answers.
 
 HTTP:
@@ -239,6 +241,15 @@ if TYPE_CHECKING:
     )
     from allm.runtime.batches import BatchLimits as BatchLimits
     from allm.runtime.bedrock_names import foundation_model as foundation_model
+    from allm.runtime.cache_store import (
+        CacheCreate as CacheCreate,
+        CacheDelete as CacheDelete,
+        CacheGet as CacheGet,
+        CacheRequest as CacheRequest,
+        CacheUpdate as CacheUpdate,
+        Lifetime as Lifetime,
+        check_cache as check_cache,
+    )
     from allm.runtime.file_store import (
         FileCall as FileCall,
         FileContent as FileContent,
@@ -276,6 +287,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Beginning",
     "Body",
     "CONTEXT_OVERFLOW",
+    "CacheCreate",
+    "CacheDelete",
+    "CacheGet",
+    "CacheRequest",
+    "CacheUpdate",
     "Classify",
     "Companion",
     "CountCall",
@@ -301,6 +317,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "KeyFunction",
     "KeyHeader",
     "KeySource",
+    "Lifetime",
     "MAX_EVENT_BYTES",
     "MEDIA_TYPES",
     "MediaPart",
@@ -349,6 +366,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "batch_segment",
     "call_name",
     "call_user",
+    "check_cache",
     "check_lifetime",
     "classify_error",
     "code_spans",
@@ -465,6 +483,15 @@ _LATER = {
     ),
     "runtime.batches": ("BatchLimits",),
     "runtime.bedrock_names": ("foundation_model",),
+    "runtime.cache_store": (
+        "CacheCreate",
+        "CacheDelete",
+        "CacheGet",
+        "CacheRequest",
+        "CacheUpdate",
+        "Lifetime",
+        "check_cache",
+    ),
     "runtime.file_store": (
         "FileCall",
         "FileContent",

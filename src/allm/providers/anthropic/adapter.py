@@ -260,7 +260,9 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
         if service in {"files", "batches"}:
             return files.Files(self) if service == "files" else batches.Batches(self)
-        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+        if service == "token_counter":
+            return token_counter.TokenCounter(self)
+        return model_list.ModelList(self) if service == "model_list" else None
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

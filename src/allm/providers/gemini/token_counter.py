@@ -11,7 +11,6 @@ from allm.adapters import AdapterOptions, CountCall, UnaryAdapter, post_count
 from allm.data.request import Request
 from allm.data.token_count import TokenCount
 from allm.providers.gemini import adapter as connection
-from allm.providers.gemini.encode import encode
 
 if TYPE_CHECKING:
     from allm.providers.gemini.adapter import Gemini
@@ -42,7 +41,7 @@ class TokenCounter(UnaryAdapter[Request, TokenCount]):
         """
         adapter, model = self.adapter, request.model or ""
         origin = adapter.origin(adapter.find_base_url(options))
-        body = encode(request, options, origin)
+        body = connection.body_of(request, options, origin)
         if adapter.project is None:  # beside `contents` alone, the API only takes a whole request
             body = {"generateContentRequest": {"model": unquote(connection.resource_name(model)), **body}}
         else:
