@@ -337,7 +337,10 @@ class TestCohere(StreamAdapterConformance):
 
     wire_format = "cohere"
     error_reasons = tuple(reason for reason in StreamAdapterConformance.error_reasons if reason != "overloaded")
-    lacks: ClassVar = {"stream_errors": "they have no kinds: see test_failures_inside_a_stream"}
+    lacks: ClassVar = {
+        "stream_errors": "they have no kinds: see test_failures_inside_a_stream",
+        "hosted_calls": "Cohere runs no tools",
+    }
     model = "command-a-plus"
 
     def make_adapter(self, setup):
