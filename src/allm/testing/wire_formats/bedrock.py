@@ -88,14 +88,14 @@ class Bedrock(Encoder):
         use = {"toolUseId": call_id, "name": name, "type": "server_tool_use"}
         place = self._place()
         self._event("contentBlockStart", contentBlockIndex=place, start={"toolUse": use})
-        delta = {"toolUse": {"input": compact(dict(item.input))}}
-        self._event("contentBlockDelta", contentBlockIndex=place, delta=delta)
+        asked = {"toolUse": {"input": compact(dict(item.input))}}
+        self._event("contentBlockDelta", contentBlockIndex=place, delta=asked)
         self._event("contentBlockStop", contentBlockIndex=place)
         place = self._place()
         result = {"toolUseId": call_id, "type": f"{name}_result", "status": "success"}
         self._event("contentBlockStart", contentBlockIndex=place, start={"toolResult": result})
-        delta = {"toolResult": [{"text": _told(item)}]}
-        self._event("contentBlockDelta", contentBlockIndex=place, delta=delta)
+        told = {"toolResult": [{"text": _told(item)}]}
+        self._event("contentBlockDelta", contentBlockIndex=place, delta=told)
         self._event("contentBlockStop", contentBlockIndex=place)
 
     def _on_finish(self) -> None:
