@@ -755,6 +755,20 @@ async def test_claude_in_its_own_format(clock):
     assert (response.output_text, response.reasoning_text, response.usage.input_tokens) == ("Zürich", "Hm.", 3)
 
 
+async def test_claude_costs_what_bedrock_asks_for_it(clock):
+    """By the profile that was asked: the answer has Anthropic's own name of the model, which costs less."""
+    script = [fake.text("Hi"), fake.usage(input_tokens=1_000_000, output_tokens=1_000_000)]
+    body = Reply.script("anthropic", script, model="claude-haiku-4-5-20251001").body
+    async with WireServer(default=reply(*chunks(body))) as server:
+        response = await allm.generate(claude(server), "Hi")
+    assert response.model == "claude-haiku-4-5-20251001"
+    asked, own = (
+        allm.models.lookup(*names).prices[0] for names in (("bedrock", CLAUDE), ("anthropic", response.model))
+    )
+    assert response.usage.total_cost == pytest.approx(asked.input + asked.output)
+    assert asked.input > own.input
+
+
 async def test_errors_around_claude_are_those_of_bedrock(clock):
     """An exception of the service has its reason, an error in a chunk Anthropic's; a bad chunk is malformed."""
     begun = chunks(CLAUDES.body)[:6]

@@ -17,7 +17,6 @@ class TestBedrock(StreamAdapterConformance):
     model = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
     lacks: ClassVar = {
         "server_sent_events": "its streams are binary frames",
-        "hosted_calls": "Converse has none",
     }
 
     @pytest.fixture(autouse=True)

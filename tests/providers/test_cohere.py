@@ -19,6 +19,9 @@ DATA_URL = "data:image/png;base64," + base64.b64encode(PNG).decode()
 FACTS = DocumentPart(allm.Document.from_text("Zürich lies on the Limmat."), title="facts", source="https://e.org/z")
 
 
+CALL = allm.ToolCall("c1", "f", None, "[1]")
+
+
 @pytest.fixture
 def clock():
     return loopback_clock()
@@ -129,6 +132,43 @@ def test_documents_in_results_and_without_citations():
     assert (item["type"], item["document"]["id"]) == ("document", "doc:1")
 
 
+def test_files_that_are_gone_are_errors_before(tmp_path):
+    """Both at once."""
+    picture, text = tmp_path / "a.png", tmp_path / "a.txt"
+    picture.write_bytes(PNG)
+    text.write_text("Zug", encoding="utf-8")
+    parts = [allm.Image.from_file(picture), allm.Document.from_file(text)]
+    picture.unlink()
+    text.unlink()
+    assert len(tags_of(allm.user("Hi", *parts))) == 2
+
+
+def test_what_is_rare_has_its_place_too():
+    """Pictures at an address, thinking that is off, results that failed, parts of others, formats in Cohere's words."""
+    body = body_of(
+        allm.user("Hi", allm.Image.from_url("https://e.org/a.png")),
+        allm.assistant(ReasoningPart("Hm.", provider="elsewhere"), allm.HostedCall("h", "web_search"), CALL),
+        allm.tool_result("c1", [FACTS], is_error=True),
+        response_format={"type": "text"},
+        reasoning_effort="none",
+    )
+    assert body["messages"][0]["content"][1]["image_url"]["url"] == "https://e.org/a.png"
+    assert json.loads(body["messages"][1]["tool_calls"][0]["function"]["arguments"]) == {"INVALID_JSON": "[1]"}
+    assert [item["type"] for item in body["messages"][2]["content"]] == ["text", "document"]
+    assert (body["thinking"], body["response_format"]) == ({"type": "disabled"}, {"type": "text"})
+
+
+async def test_answers_that_are_none(clock):
+    """A document without a message is malformed; a text may come as it is."""
+    response = await ask(Reply.json({"id": "r1", "message": "Hi"}))
+    assert response.error.reason == "malformed_response"
+    response = await ask(Reply.json({"message": {"content": "Hi"}, "finish_reason": "COMPLETE"}))
+    assert response.output_text == "Hi"
+    failed = allm.AdapterError("it broke", reason="provider_unavailable")
+    response = await ask(Reply.script("cohere", [allm.fake.text("So"), allm.fake.error(failed)]))
+    assert (response.output_text, response.error.message) == ("So", "it broke")
+
+
 def test_a_choice_by_name_leaves_that_tool_alone():
     """And none leaves the tools where they are."""
 
@@ -168,6 +208,13 @@ def test_a_schema_is_an_object_of_json():
         ([allm.user("Hi")], {"reasoning_effort": "hardly"}, "unknown"),
         ([allm.user("Hi")], {"response_format": "json", "tools": [weather]}, "unsupported_capability"),
         ([allm.user(" ")], {}, "empty"),
+        ([allm.user("Hi")], {"tool_choice": {"type": "function"}}, "wrong_type"),
+        (
+            [allm.user("Hi"), allm.assistant(CALL), allm.tool_result("c1", [allm.Image.from_bytes(PNG)])],
+            {},
+            "unsupported_part",
+        ),
+        ([allm.user(FACTS)], {}, "empty"),
     ],
 )
 def test_what_cohere_would_refuse_is_an_error_before(messages, fields, tag):
@@ -290,7 +337,10 @@ class TestCohere(StreamAdapterConformance):
 
     wire_format = "cohere"
     error_reasons = tuple(reason for reason in StreamAdapterConformance.error_reasons if reason != "overloaded")
-    lacks: ClassVar = {"stream_errors": "they have no kinds: see test_failures_inside_a_stream"}
+    lacks: ClassVar = {
+        "stream_errors": "they have no kinds: see test_failures_inside_a_stream",
+        "hosted_calls": "Cohere runs no tools",
+    }
     model = "command-a-plus"
 
     def make_adapter(self, setup):

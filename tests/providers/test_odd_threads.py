@@ -8,7 +8,7 @@ import pytest
 
 import allm
 from allm.data.json.text import loads
-from request_types import check_anthropic, check_gemini, check_openai_chat, check_openai_responses
+from request_types import check_anthropic, check_bedrock, check_gemini, check_openai_chat, check_openai_responses
 
 LONG = "chatcmpl-tool-" + "0" * 32
 ODD = "functions.f:0"
@@ -78,6 +78,10 @@ def anthropic(thread):
 
 def gemini(thread):
     return body(allm.providers.Gemini(api_key="k"), thread, "gemini-3-pro")
+
+
+def bedrock(thread):
+    return body(allm.providers.Bedrock(api_key="k", region="us-east-1"), thread, "amazon.nova-2-lite-v1:0")
 
 
 @pytest.fixture(params=THREADS)
@@ -154,6 +158,42 @@ def test_gemini(thread):
         assert all(re.fullmatch("[A-Za-z_][A-Za-z0-9_.:-]{0,127}", name) for name in waiting)
     assert not waiting
     assert "systemInstruction" not in sent
+
+
+def test_bedrock(thread):
+    """The turn after calls begins with all of their results, and no id comes twice."""
+    waiting, seen = [], set()
+    for turn in bedrock(thread)["messages"]:
+        results = [block["toolResult"]["toolUseId"] for block in turn["content"] if "toolResult" in block]
+        assert sorted(results) == sorted(waiting)
+        calls = [block["toolUse"] for block in turn["content"] if "toolUse" in block]
+        waiting = [call["toolUseId"] for call in calls]
+        assert seen.isdisjoint(waiting)
+        seen.update(waiting)
+        assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", text) for call in calls for text in (call["name"], *waiting))
+        assert all(isinstance(call["input"], dict) for call in calls)
+    assert not waiting
+
+
+def test_cohere(thread):
+    """Results directly behind their calls, and arguments that are objects."""
+    waiting = []
+    for message in body(allm.providers.Cohere(api_key="k"), thread)["messages"]:
+        if message["role"] == "tool":
+            waiting.remove(message["tool_call_id"])
+            continue
+        assert not waiting
+        calls = message.get("tool_calls", ())
+        assert message.get("content") or calls
+        waiting = [call["id"] for call in calls]
+        assert all(re.fullmatch("[A-Za-z0-9_-]{1,64}", call["function"]["name"]) for call in calls)
+        assert all(isinstance(loads(call["function"]["arguments"]), dict) for call in calls)
+    assert not waiting
+
+
+def test_the_description_of_aws_takes_all_of_them(thread):
+    """That of its own SDK."""
+    check_bedrock(bedrock(thread))
 
 
 def test_the_vendors_types_take_all_of_them(thread):

@@ -10,6 +10,7 @@ import pytest
 import allm
 from allm.providers import (
     Anthropic,
+    Bedrock,
     CohereRerank,
     CohereTranscription,
     DeepgramTranscription,
@@ -174,6 +175,20 @@ class TestGeminiCounts(TokenCountConformance):
 
     def make_reply(self, tokens):
         return Reply.json({"totalTokens": tokens})
+
+
+class TestBedrockCounts(TokenCountConformance):
+    """Without botocore, which signs where there is no key."""
+
+    @pytest.fixture(autouse=True)
+    def _without_botocore(self, monkeypatch):
+        monkeypatch.setattr("allm.providers.bedrock.adapter.has_botocore", lambda: False)
+
+    def make_adapter(self, setup):
+        return Bedrock(api_key=setup.api_key, base_url=setup.base_url, region="us-east-1")
+
+    def make_reply(self, tokens):
+        return Reply.json({"inputTokens": tokens})
 
 
 class TestOpenAIModels(ModelListConformance):

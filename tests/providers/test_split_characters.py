@@ -7,8 +7,9 @@ import json
 import pytest
 
 import allm
-from allm.providers import Anthropic, Gemini, OpenAI
+from allm.providers import Anthropic, Bedrock, Cohere, Gemini, OpenAI
 from allm.testing import Reply, WireServer, loopback_clock
+from allm.testing.wire_formats.bedrock import frame
 
 FIRST, SECOND = "\ud83d", "\ude00"
 FACE = "\U0001f600"
@@ -55,7 +56,37 @@ def gemini(*parts):
     return list(map(json.dumps, [*chunks, {"candidates": [{"finishReason": "STOP"}]}]))
 
 
+def bedrock(start, *deltas, stop="end_turn"):
+    return [
+        ("messageStart", {"role": "assistant"}),
+        *([("contentBlockStart", {"contentBlockIndex": 0, "start": start})] if start else []),
+        *(("contentBlockDelta", {"contentBlockIndex": 0, "delta": delta}) for delta in deltas),
+        ("contentBlockStop", {"contentBlockIndex": 0}),
+        ("messageStop", {"stopReason": stop}),
+        ("metadata", {"usage": {}}),
+    ]
+
+
+def cohere(kind, *messages, stop="COMPLETE"):
+    events = [
+        *({"type": kind, "index": 0, "delta": {"message": message}} for message in messages),
+        {"type": "message-end", "delta": {"finish_reason": stop}},
+    ]
+    return list(map(json.dumps, events))
+
+
+def cohere_call(*pieces):
+    first, *rest = pieces
+    start = {"id": "x", "function": {"name": "f", "arguments": first}}
+    begun = cohere("tool-call-start", {"tool_calls": start})[:1]
+    return begun + cohere(
+        "tool-call-delta", *({"tool_calls": {"function": {"arguments": p}}} for p in rest), stop="TOOL_CALL"
+    )
+
+
 TEXTS = {
+    "bedrock": ("bedrock", lambda *pieces: bedrock(None, *({"text": p} for p in pieces))),
+    "cohere": ("cohere", lambda *pieces: cohere("content-delta", *({"content": {"text": p}} for p in pieces))),
     "chat": ("openai", lambda *pieces: chat(*({"content": p} for p in pieces))),
     "chat, refusal": ("openai", lambda *pieces: chat(*({"refusal": p} for p in pieces))),
     "responses": ("openai_responses", lambda *pieces: responses("output_text", *pieces)),
@@ -66,6 +97,8 @@ TEXTS = {
     "gemini": ("gemini", lambda *pieces: gemini(*({"text": p} for p in pieces))),
 }
 THOUGHTS = {
+    "bedrock": ("bedrock", lambda *pieces: bedrock(None, *({"reasoningContent": {"text": p}} for p in pieces))),
+    "cohere": ("cohere", lambda *pieces: cohere("content-delta", *({"content": {"thinking": p}} for p in pieces))),
     "chat": ("openai", lambda *pieces: chat(*({"reasoning_content": p} for p in pieces))),
     "chat, details": (
         "openai",
@@ -81,6 +114,13 @@ THOUGHTS = {
     "gemini": ("gemini", lambda *pieces: gemini(*({"text": p, "thought": True} for p in pieces))),
 }
 CALLS = {
+    "bedrock": (
+        "bedrock",
+        lambda *pieces: bedrock(
+            {"toolUse": {"toolUseId": "x", "name": "f"}}, *({"toolUse": {"input": p}} for p in pieces), stop="tool_use"
+        ),
+    ),
+    "cohere": ("cohere", cohere_call),
     "chat": ("openai", chat_call),
     "responses": ("openai_responses", lambda *pieces: responses("function_call_arguments", *pieces)),
     "anthropic": (
@@ -118,18 +158,28 @@ def engine(server, wire):
         "openai_responses": lambda: OpenAI(api_key=key, base_url=server.url("openai"), endpoint="responses"),
         "anthropic": lambda: Anthropic(api_key=key, base_url=server.url("anthropic")),
         "gemini": lambda: Gemini(api_key=key, base_url=server.url("gemini")),
+        "bedrock": lambda: Bedrock(api_key=key, base_url=server.base_url, region="us-east-1"),
+        "cohere": lambda: Cohere(api_key=key, base_url=server.base_url),
     }[wire]()
     return allm.Engine(adapter=adapter, model="claude-sonnet-4-6" if wire == "anthropic" else "m")
 
 
+def framed(kind, event):
+    headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
+    return frame(headers, json.dumps(event).encode("ascii"))
+
+
 def body(events):
+    if isinstance(events[0], tuple):
+        return b"".join(framed(*event) for event in events)
     return "".join(f"data: {event}\n\n" for event in events).encode("ascii")
 
 
 async def streamed(wire, events):
     """The events of an answer, and what it folds to."""
     async with WireServer() as server:
-        server.default = Reply(body=body(events), headers={"content-type": "text/event-stream"})
+        kind = "application/vnd.amazon.eventstream" if wire == "bedrock" else "text/event-stream"
+        server.default = Reply(body=body(events), headers={"content-type": kind})
         async with allm.stream_generate(engine(server, wire), "hi") as stream:
             seen = [event async for event in stream]
             response = stream.result()

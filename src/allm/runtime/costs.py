@@ -90,6 +90,7 @@ class Pricing:
         asked_for: What the request says of the tariff; it counts until the answer says what it was served by.
         in_batch: It is one of a batch, which costs half (https://platform.openai.com/docs/guides/batch,
             https://platform.claude.com/docs/en/build-with-claude/batch-processing, https://ai.google.dev/pricing).
+        renames: The answer names the model otherwise than the price list does.
     """
 
     provider: str
@@ -97,6 +98,7 @@ class Pricing:
     at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     asked_for: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     in_batch: bool = False
+    renames: bool = False
     _served: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
     _hosted: dict[str, HostedCall] = attrs.field(factory=dict[str, HostedCall], init=False)  # by id
@@ -105,10 +107,11 @@ class Pricing:
     @classmethod
     def of_call(cls, adapter: Any, request: Request, *, in_batch: bool = False) -> Pricing:
         """The pricing of a call."""
-        provider = adapter.provider
+        host = getattr(adapter, "via", None)  # Claude costs what the cloud asks for it, by the name that it has there
+        provider = adapter.provider if host is None else getattr(host, "provider", adapter.provider)
         load_prices(provider)
         asked_for = {"service_tier": request.service_tier, **request.options}
-        return cls(provider, request.model, asked_for=asked_for, in_batch=in_batch)
+        return cls(provider, request.model, asked_for=asked_for, in_batch=in_batch, renames=host is not None)
 
     def on(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
         """The events, with costs wherever usage is reported.
@@ -131,7 +134,7 @@ class Pricing:
                 self._hosted[event.id], self._known = event.call, None
             if isinstance(event, MessageStarted | MessageCompleted):
                 before = self._known
-                if event.model and event.model != self.model:
+                if event.model and event.model != self.model and not self.renames:
                     self.model, self._known = event.model, None
                 if isinstance(event, MessageCompleted):
                     self._serve(event.service_tier, {})

@@ -43,6 +43,8 @@ from allm.providers.cohere.chat_decode import PLAN, PROVIDER
 
 __all__ = ["encode"]
 
+INVALID_JSON = "INVALID_JSON"
+"""The key for arguments that are not JSON."""
 _BUDGETS = {"minimal": 512, "low": 1024, "medium": 4096, "high": 16_384, "xhigh": 32_768, "max": 32_768}
 _CHOICES = {None: None, "auto": None, "none": "NONE", "required": "REQUIRED"}
 _HAS_NOT = ("logprobs", "service_tier", "parallel_tool_calls")
@@ -202,7 +204,9 @@ class _Encoder:
 
 
 def _arguments(call: ToolCall) -> str:
-    return call.raw_arguments or dumps({} if call.arguments is None else dict(call.arguments)).decode()
+    if call.arguments is None:  # an object has to go back, also of a text that is none
+        return dumps({INVALID_JSON: call.raw_arguments} if call.raw_arguments else {}).decode()
+    return dumps(dict(call.arguments)).decode()
 
 
 def _thinking(effort: str | None, problems: list[Problem]) -> dict[str, Any] | None:

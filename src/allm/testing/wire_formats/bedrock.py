@@ -15,6 +15,7 @@ import attrs
 
 from allm.data.citation import Citation
 from allm.data.response import Usage
+from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
 
@@ -27,6 +28,7 @@ STOP_REASONS = {
     "content_filter": "guardrail_intervened",
     "other": "something_else",
 }
+SYSTEM_TOOLS = {"web_search": "nova_grounding", "code_execution": "nova_code_interpreter"}
 SIGNATURE = "c2NyaXB0ZWQgc2lnbmF0dXJl"
 PADDING = "abcdefghijklmnopqrstuvwxyz"
 
@@ -81,6 +83,21 @@ class Bedrock(Encoder):
             self._delta(block, reasoningContent={"signature": SIGNATURE})
         self._event("contentBlockStop", contentBlockIndex=block.index)
 
+    def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
+        name = SYSTEM_TOOLS.get(item.kind, item.kind)
+        use = {"toolUseId": call_id, "name": name, "type": "server_tool_use"}
+        place = self._place()
+        self._event("contentBlockStart", contentBlockIndex=place, start={"toolUse": use})
+        asked = {"toolUse": {"input": compact(dict(item.input))}}
+        self._event("contentBlockDelta", contentBlockIndex=place, delta=asked)
+        self._event("contentBlockStop", contentBlockIndex=place)
+        place = self._place()
+        result = {"toolUseId": call_id, "type": f"{name}_result", "status": "success"}
+        self._event("contentBlockStart", contentBlockIndex=place, start={"toolResult": result})
+        told = {"toolResult": [{"text": _told(item)}]}
+        self._event("contentBlockDelta", contentBlockIndex=place, delta=told)
+        self._event("contentBlockStop", contentBlockIndex=place)
+
     def _on_finish(self) -> None:
         self._event("messageStop", stopReason=STOP_REASONS[self.finish_reason])
         counts = {} if self.usage is None else {"usage": usage(self.usage)}
@@ -107,6 +124,15 @@ class Bedrock(Encoder):
         payload = compact({**fields, "p": PADDING[: self._events * 7 % 26 + 1]})
         headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
         self.write(frame(headers, payload.encode()))
+
+
+def _told(item: HostedCallItem) -> str:
+    """A result as it is written: what a search found is hidden, what code printed is JSON."""
+    if item.kind == "web_search":
+        return "[HIDDEN]"
+    output: dict[str, Any] = item.output if isinstance(item.output, dict) else {}
+    printed = {"stdOut": output.get("stdout", ""), "stdErr": output.get("stderr", "")}
+    return compact({**printed, "exitCode": output.get("return_code", 0), "isError": False})
 
 
 _LOCATIONS = {"characters": "documentChar", "pages": "documentPage", "blocks": "searchResultLocation"}
