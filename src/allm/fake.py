@@ -12,6 +12,7 @@ from typing import Any
 
 from allm.data.citation import Citation
 from allm.data.errors import AllmError
+from allm.data.image import Image
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
     CitationItem as CitationItem,
@@ -19,6 +20,7 @@ from allm.data.script import (
     ErrorItem as ErrorItem,
     Finish as Finish,
     HostedCallItem as HostedCallItem,
+    ImageItem as ImageItem,
     PreflightError as PreflightError,
     Raw as Raw,
     Reasoning as Reasoning,
@@ -36,6 +38,7 @@ __all__ = [
     "ErrorItem",
     "Finish",
     "HostedCallItem",
+    "ImageItem",
     "PreflightError",
     "Raw",
     "Reasoning",
@@ -50,6 +53,7 @@ __all__ = [
     "error",
     "finish",
     "hosted_call",
+    "image",
     "preflight_error",
     "raw",
     "reasoning",
@@ -92,6 +96,11 @@ def hosted_call(
 ) -> HostedCallItem:
     """A call of a tool that runs at the provider, such as `web_search`, with what came of it."""
     return HostedCallItem(kind, dict(asked or {}), output, id)
+
+
+def image(image: Image) -> ImageItem:
+    """An image that the model made, in its place among the texts."""
+    return ImageItem(image)
 
 
 def usage(**counts: Any) -> UsageItem:

@@ -18,6 +18,7 @@ class TestBedrock(StreamAdapterConformance):
     lacks: ClassVar = {
         "server_sent_events": "its streams are binary frames",
         "hosted_calls": "Converse has none",
+        "images": "its models make none",
     }
 
     @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import attrs
 from allm.data.attrs_classes import frozen
 from allm.data.citation import Citation
 from allm.data.errors import AllmError
+from allm.data.image import Image
 from allm.data.response import FinishReason, Usage
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "ErrorItem",
     "Finish",
     "HostedCallItem",
+    "ImageItem",
     "PreflightError",
     "Raw",
     "Reasoning",
@@ -82,6 +84,13 @@ class HostedCallItem:
 
 
 @frozen
+class ImageItem:
+    """An image that the model made."""
+
+    image: Image
+
+
+@frozen
 class UsageItem:
     """Token counts reported at this point."""
 
@@ -131,6 +140,7 @@ ScriptItem = (
     | ToolCallItem
     | ToolCallDeltaItem
     | HostedCallItem
+    | ImageItem
     | UsageItem
     | Delay
     | ErrorItem

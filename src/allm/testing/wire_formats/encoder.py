@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, assert_never
 import attrs
 
 from allm.data.citation import Citation
+from allm.data.image import Image
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
     CitationItem,
@@ -27,6 +28,7 @@ from allm.data.script import (
     ErrorItem,
     Finish,
     HostedCallItem,
+    ImageItem,
     PreflightError,
     Raw,
     Reasoning,
@@ -103,6 +105,7 @@ class Encoder(abc.ABC):
     pieces: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _numbers: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _hosted: int = attrs.field(init=False, default=0)
+    _images: int = attrs.field(init=False, default=0)
     _body: bytearray = attrs.field(init=False, factory=bytearray)
     _open: Block | None = attrs.field(init=False, default=None)
     _started: bool = attrs.field(init=False, default=False)
@@ -148,6 +151,11 @@ class Encoder(abc.ABC):
         """Write a call that ran at the provider."""
         del call_id
         raise ValueError(f"{type(self).__name__} has no calls that ran at the provider, so it cannot send {item!r}")
+
+    def _on_image(self, image: Image, number: int) -> None:
+        """Write an image that the model made."""
+        del number
+        raise ValueError(f"{type(self).__name__} has no images in answers, so it cannot send {image!r}")
 
     def _place(self) -> int:
         """The index of one more block, which the format writes itself."""
@@ -211,6 +219,10 @@ class Encoder(abc.ABC):
                 self._close()
                 self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")
                 self._hosted += 1
+            case ImageItem(image):
+                self._close()
+                self._on_image(image, self._images)
+                self._images += 1
             case Raw(_, bytes() as data):
                 self.write(data)
             case Raw(kind, payload):

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 from allm.data.citation import Citation
+from allm.data.image import Image
 from allm.data.response import Usage
 from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder
@@ -84,6 +85,9 @@ class Gemini(Encoder):
         kind = "GOOGLE_SEARCH_WEB" if item.kind == "web_search" else item.kind.upper()
         self._chunk([{"toolCall": {"id": call_id, "toolType": kind, "args": dict(item.input)}}])
         self._chunk([{"toolResponse": {"id": call_id, "toolType": kind, "response": item.output}}])
+
+    def _on_image(self, image: Image, number: int) -> None:  # noqa: ARG002  (they have no ids)
+        self._chunk([{"inlineData": {"mimeType": image.resolved_mime_type(), "data": image.to_base64()}}])
 
     def _on_raw(self, kind: str, payload: Any) -> None:
         self._data({kind: payload})

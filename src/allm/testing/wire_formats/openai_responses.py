@@ -13,6 +13,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 from allm.data.citation import Citation
+from allm.data.image import Image
 from allm.data.response import Usage
 from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
@@ -91,6 +92,15 @@ class OpenAIResponses(Encoder):
         elif item.kind == "code_execution":
             logs = [{"type": "logs", "logs": output.get("stdout", "")}]
             done = {**begun, "status": "completed", **item.input, "outputs": logs}
+        self._output.append(done)
+        self._event("response.output_item.done", output_index=place, item=done)
+
+    def _on_image(self, image: Image, number: int) -> None:
+        place = self._place()
+        begun: dict[str, Any] = {"type": "image_generation_call", "id": f"ig_{number:050d}", "status": "in_progress"}
+        self._event("response.output_item.added", output_index=place, item=begun)
+        form = image.resolved_mime_type().removeprefix("image/")
+        done = {**begun, "status": "completed", "output_format": form, "result": image.to_base64()}
         self._output.append(done)
         self._event("response.output_item.done", output_index=place, item=done)
 
