@@ -92,10 +92,15 @@ def tool_call_delta(id: str, text: str) -> ToolCallDeltaItem:
 
 
 def hosted_call(
-    kind: str, asked: Mapping[str, Any] | None = None, output: Any = None, *, id: str | None = None
+    kind: str,
+    asked: Mapping[str, Any] | None = None,
+    output: Any = None,
+    *,
+    id: str | None = None,
+    failed: bool = False,
 ) -> HostedCallItem:
     """A call of a tool that runs at the provider, such as `web_search`, with what came of it."""
-    return HostedCallItem(kind, dict(asked or {}), output, id)
+    return HostedCallItem(kind, dict(asked or {}), output, id, failed=failed)
 
 
 def image(image: Image) -> ImageItem:

@@ -75,12 +75,13 @@ class ToolCallDeltaItem:
 
 @frozen
 class HostedCallItem:
-    """A call that ran at the provider, with its result."""
+    """A call that ran at the provider, with its result, or that failed there."""
 
     kind: str
     input: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     output: Any = attrs.field(default=None, hash=False)
     id: str | None = None
+    failed: bool = attrs.field(default=False, kw_only=True)
 
 
 @frozen

@@ -334,7 +334,7 @@ class _Player:
         self._count += 1
         data = {"type": "hosted_call", "id": call_id, "kind": item.kind}
         begun = HostedCall(call_id, item.kind, "in_progress", item.input, provider="fake")
-        done = attrs.evolve(begun, status="completed", output=item.output, data=data)
+        done = attrs.evolve(begun, status="failed" if item.failed else "completed", output=item.output, data=data)
         return [HostedCallStarted(call_id, begun), HostedCallCompleted(call_id, done)]
 
     def _image(self, item: ImageItem) -> list[AdapterEvent]:

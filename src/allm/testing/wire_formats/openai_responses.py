@@ -86,12 +86,13 @@ class OpenAIResponses(Encoder):
         begun: dict[str, Any] = {"type": f"{kind}_call", "id": call_id, "status": "in_progress"}
         self._event("response.output_item.added", output_index=place, item=begun)
         output: dict[str, Any] = dict(item.output) if isinstance(item.output, dict) else {}
-        done = {**begun, "status": "completed", **item.input, **output}
+        begun["status"] = "failed" if item.failed else "completed"
+        done = {**begun, **item.input, **output}
         if item.kind == "web_search":
-            done = {**begun, "status": "completed", "action": {"type": "search", **item.input, **output}}
+            done = {**begun, "action": {"type": "search", **item.input, **output}}
         elif item.kind == "code_execution":
             logs = [{"type": "logs", "logs": output.get("stdout", "")}]
-            done = {**begun, "status": "completed", **item.input, "outputs": logs}
+            done = {**begun, **item.input, "outputs": logs}
         self._output.append(done)
         self._event("response.output_item.done", output_index=place, item=done)
 
