@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        caches,
         compact,
         fake,
         files,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
     from allm.data.audio import Audio
     from allm.data.bulk import BulkError, BulkItem, BulkReason
+    from allm.data.cache import Cache, CacheContents
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
@@ -185,6 +187,7 @@ if TYPE_CHECKING:
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
+    from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset
@@ -205,6 +208,8 @@ __all__ = [
     "BulkItem",
     "BulkReason",
     "BulkRun",
+    "Cache",
+    "CacheContents",
     "CachePoint",
     "CallOptions",
     "ChatCompleted",
@@ -256,6 +261,8 @@ __all__ = [
     "ImageUsage",
     "Input",
     "JsonSchema",
+    "Limiter",
+    "LimiterPlace",
     "ManualCalls",
     "Media",
     "Message",
@@ -278,6 +285,8 @@ __all__ = [
     "ProviderPart",
     "ProviderPartCompleted",
     "Question",
+    "RateLimit",
+    "RateStatistics",
     "RawChunk",
     "ReasoningCompleted",
     "ReasoningDelta",
@@ -361,6 +370,7 @@ __all__ = [
     "blocking",
     "bulk",
     "cache_point",
+    "caches",
     "chat",
     "classify",
     "compact",

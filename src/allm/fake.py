@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allm.data.citation import Citation
+from allm.data.content import HostedStatus
 from allm.data.errors import AllmError
 from allm.data.image import Image
 from allm.data.response import FinishReason, Usage
@@ -97,10 +98,13 @@ def hosted_call(
     output: Any = None,
     *,
     id: str | None = None,
-    failed: bool = False,
+    status: HostedStatus = "completed",
 ) -> HostedCallItem:
-    """A call of a tool that runs at the provider, such as `web_search`, with what came of it."""
-    return HostedCallItem(kind, dict(asked or {}), output, id, failed=failed)
+    """A call of a tool that runs at the provider, such as `web_search`, with what came of it.
+
+    With the status `"requires_action"`, one of `mcp` waits for approval, and one of `computer` for a screenshot.
+    """
+    return HostedCallItem(kind, dict(asked or {}), output, id, status)
 
 
 def image(image: Image) -> ImageItem:

@@ -3,12 +3,13 @@
 from contextlib import AbstractContextManager
 from typing import Any, overload
 
-from allm.blocking import files as files, session as session
+from allm.blocking import caches as caches, files as files, session as session
 from allm.blocking.blocks import EventsBlock
 from allm.blocking.calls import run as run
 
 __all__ = [
     "bulk",
+    "caches",
     "chat",
     "classify",
     "count_tokens",

@@ -14,8 +14,10 @@ from allm.adapters import (
     Companion,
     Emit,
     MessageBuilder,
+    Origin,
     UnaryAdapter,
     call_user,
+    check_cache,
     dumps,
     parse_arguments,
     wrong_type,
@@ -62,6 +64,7 @@ from allm.data.script import (
 if TYPE_CHECKING:
     from allm.models import ModelInfo
     from allm.providers.fake.beside import Beside
+    from allm.providers.fake.caches import FakeCaches
 
 __all__ = ["Fake"]
 
@@ -132,6 +135,7 @@ class Fake:
         self._next = 0
         self._respond = respond
         self.requests: list[Request] = []
+        self._caches: FakeCaches | None = None
         self._services = (tokens, models, trouble)
         self._beside: Beside | None = None
 
@@ -141,7 +145,9 @@ class Fake:
         return {} if self._beside is None else {id: content for id, (_, content) in self._beside.kept.items()}
 
     def companion(self, service: Companion) -> UnaryAdapter[Any, Any] | None:
-        """Counts of tokens, the list of models, and files."""
+        """Counts of tokens, the list of models, files and caches, in memory."""
+        if service == "caches":
+            return self._own_caches()
         if self._beside is None:
             from allm.providers.fake.beside import Beside, listed_models
             from allm.providers.fake.scripted_failures import Troubles
@@ -149,6 +155,13 @@ class Fake:
             tokens, models, trouble = self._services
             self._beside = Beside(listed_models(models), tokens, Troubles(trouble))
         return self._beside.companion(service)
+
+    def _own_caches(self) -> FakeCaches:
+        if self._caches is None:
+            from allm.providers.fake.caches import FakeCaches
+
+            self._caches = FakeCaches()
+        return self._caches
 
     @property
     def remaining(self) -> int:
@@ -172,15 +185,19 @@ class Fake:
         """Scripts may have the calls of any."""
         return True
 
-    def prepare(self, request: Request, _options: AdapterOptions) -> _FakeCall:
+    def prepare(self, request: Request, options: AdapterOptions) -> _FakeCall:
         """Take the next script, or ask the function for it.
 
         Raises:
+            ValidationError, AdapterError: The call goes on from a cache that this `Fake` has not.
             AdapterError: `no_scripted_response`: every script has been played.
             AllmError: The script begins with `fake.preflight_error(...)`.
             ValidationError: The function returned what could not be played.
             Exception: The function raised it.
         """
+        if (cache := options.cached_content) is not None:
+            check_cache(cache, Origin(self.provider))
+            self._own_caches().found(cache.name)
         self.requests.append(request)
         if self._respond is not None:
             # An async function is asked once the call runs: of one that never runs, the coroutine would be left over.
@@ -334,7 +351,7 @@ class _Player:
         self._count += 1
         data = {"type": "hosted_call", "id": call_id, "kind": item.kind}
         begun = HostedCall(call_id, item.kind, "in_progress", item.input, provider="fake")
-        done = attrs.evolve(begun, status="failed" if item.failed else "completed", output=item.output, data=data)
+        done = attrs.evolve(begun, status=item.status, output=item.output, data=data)
         return [HostedCallStarted(call_id, begun), HostedCallCompleted(call_id, done)]
 
     def _image(self, item: ImageItem) -> list[AdapterEvent]:

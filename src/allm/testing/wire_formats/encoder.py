@@ -95,6 +95,7 @@ class Encoder(abc.ABC):
     default_model: ClassVar[str]
     default_id: ClassVar[str]
     headers: ClassVar[dict[str, str]]
+    hosted_statuses: ClassVar[frozenset[str]] = frozenset({"completed", "failed"})
 
     model: str
     id: str
@@ -215,6 +216,10 @@ class Encoder(abc.ABC):
                 self._cite(citation)
             case Reasoning(text):
                 self._deltas("reasoning", split(text))
+            case HostedCallItem(status=status) if status not in self.hosted_statuses:
+                raise ValueError(
+                    f"{type(self).__name__} has no hosted calls that are {status}, so it cannot send {item!r}"
+                )
             case HostedCallItem():
                 self._close()
                 self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")

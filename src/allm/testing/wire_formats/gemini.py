@@ -79,11 +79,11 @@ class Gemini(Encoder):
     def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
         if item.kind == "code_execution":
             self._chunk([{"executableCode": {"language": "PYTHON", **item.input}}])
-            outcome = "OUTCOME_FAILED" if item.failed else "OUTCOME_OK"
+            outcome = "OUTCOME_FAILED" if item.status == "failed" else "OUTCOME_OK"
             output = item.output.get("stdout") if isinstance(item.output, dict) else item.output
             self._chunk([{"codeExecutionResult": {"outcome": outcome, "output": output}}])
             return
-        if item.failed:
+        if item.status == "failed":
             raise ValueError(f"Gemini tells of code only that it failed, so it cannot send {item!r}")
         kind = "GOOGLE_SEARCH_WEB" if item.kind == "web_search" else item.kind.upper()
         self._chunk([{"toolCall": {"id": call_id, "toolType": kind, "args": dict(item.input)}}])

@@ -7,6 +7,7 @@ is no `[DONE]`. An error is sent twice: as a nested `error` event, unlike docume
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, ClassVar, final
 
@@ -31,6 +32,7 @@ class OpenAIResponses(Encoder):
     """Writes one response; text is a message item, reasoning a reasoning item, and a call a function_call item."""
 
     default_model: ClassVar[str] = "gpt-5.5-2026-04-23"
+    hosted_statuses: ClassVar[frozenset[str]] = frozenset({"completed", "failed", "requires_action"})
     default_id: ClassVar[str] = "resp_scripted00000000000000000000000000000000000000000"
     headers: ClassVar[dict[str, str]] = {
         "content-type": "text/event-stream; charset=utf-8",
@@ -82,11 +84,17 @@ class OpenAIResponses(Encoder):
 
     def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
         place = self._place()
+        if item.status == "requires_action":
+            waiting = _waiting(item, call_id)
+            self._event("response.output_item.added", output_index=place, item=waiting)
+            self._output.append(waiting)
+            self._event("response.output_item.done", output_index=place, item=waiting)
+            return
         kind = "code_interpreter" if item.kind == "code_execution" else item.kind
         begun: dict[str, Any] = {"type": f"{kind}_call", "id": call_id, "status": "in_progress"}
         self._event("response.output_item.added", output_index=place, item=begun)
         output: dict[str, Any] = dict(item.output) if isinstance(item.output, dict) else {}
-        begun["status"] = "failed" if item.failed else "completed"
+        begun["status"] = "failed" if item.status == "failed" else "completed"
         done = {**begun, **item.input, **output}
         if item.kind == "web_search":
             done = {**begun, "action": {"type": "search", **item.input, **output}}
@@ -159,6 +167,16 @@ class OpenAIResponses(Encoder):
         data = {"type": kind, **fields, "sequence_number": self._sequence}
         self._sequence += 1
         self.write(f"event: {kind}\ndata: {compact(data)}\n\n")
+
+
+def _waiting(item: HostedCallItem, call_id: str) -> dict[str, Any]:
+    """The item of a call that the caller has to answer."""
+    if item.kind == "computer":
+        asked = {"pending_safety_checks": [], **item.input}
+        return {"type": "computer_call", "id": f"cu_{call_id}", "call_id": call_id, "status": "completed", **asked}
+    asked = {"server_label": item.input.get("server", "server"), "name": item.input.get("name", "tool")}
+    arguments = json.dumps(item.input.get("arguments", {}))
+    return {"type": "mcp_approval_request", "id": call_id, **asked, "arguments": arguments}
 
 
 def _item_id(block: Block) -> str:
