@@ -95,7 +95,7 @@ async def test_a_call_that_failed_says_so(wire):
     assert [call.status for call in played.hosted_calls] == ["failed"]
     with pytest.raises(ValueError, match="of code only"):
         Reply.script("gemini", [fake.hosted_call("web_search", {"query": "x"}, status="failed")])
-    with pytest.raises(ValueError, match="no hosted calls that are incomplete"):
+    with pytest.raises(ValueError, match="no hosted call that is incomplete"):
         Reply.script(wire, [fake.hosted_call("web_search", {"query": "x"}, status="incomplete")])
 
 

@@ -216,14 +216,8 @@ class Encoder(abc.ABC):
                 self._cite(citation)
             case Reasoning(text):
                 self._deltas("reasoning", split(text))
-            case HostedCallItem(status=status) if status not in self.hosted_statuses:
-                raise ValueError(
-                    f"{type(self).__name__} has no hosted calls that are {status}, so it cannot send {item!r}"
-                )
             case HostedCallItem():
-                self._close()
-                self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")
-                self._hosted += 1
+                self._hosted_call(item)
             case ImageItem(image):
                 self._close()
                 self._on_image(image, self._images)
@@ -238,6 +232,13 @@ class Encoder(abc.ABC):
                 raise ValueError(f"{item!r} cannot stand here: an error ends a script, a PreflightError is all of it")
             case _:
                 assert_never(item)
+
+    def _hosted_call(self, item: HostedCallItem) -> None:
+        if item.status not in self.hosted_statuses:
+            raise ValueError(f"{type(self).__name__} has no hosted call that is {item.status}: it cannot send {item!r}")
+        self._close()
+        self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")
+        self._hosted += 1
 
     def _call(self, item: ToolCallItem, *, more: bool) -> None:
         self._close()
