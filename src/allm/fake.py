@@ -13,6 +13,7 @@ from typing import Any
 from allm.data.citation import Citation
 from allm.data.content import HostedStatus
 from allm.data.errors import AllmError
+from allm.data.image import Image
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
     CitationItem as CitationItem,
@@ -20,6 +21,7 @@ from allm.data.script import (
     ErrorItem as ErrorItem,
     Finish as Finish,
     HostedCallItem as HostedCallItem,
+    ImageItem as ImageItem,
     PreflightError as PreflightError,
     Raw as Raw,
     Reasoning as Reasoning,
@@ -37,6 +39,7 @@ __all__ = [
     "ErrorItem",
     "Finish",
     "HostedCallItem",
+    "ImageItem",
     "PreflightError",
     "Raw",
     "Reasoning",
@@ -51,6 +54,7 @@ __all__ = [
     "error",
     "finish",
     "hosted_call",
+    "image",
     "preflight_error",
     "raw",
     "reasoning",
@@ -101,6 +105,11 @@ def hosted_call(
     With the status `"requires_action"`, one of `mcp` waits for approval, and one of `computer` for a screenshot.
     """
     return HostedCallItem(kind, dict(asked or {}), output, id, status)
+
+
+def image(image: Image) -> ImageItem:
+    """An image that the model made, in its place among the texts."""
+    return ImageItem(image)
 
 
 def usage(**counts: Any) -> UsageItem:

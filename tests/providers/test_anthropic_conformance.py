@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from allm.providers import Anthropic
 from allm.testing import StreamAdapterConformance
 
@@ -11,6 +13,7 @@ class TestAnthropic(StreamAdapterConformance):
 
     wire_format = "anthropic"
     model = "claude-haiku-4-5"
+    lacks: ClassVar = {"images": "its models make none"}
 
     def make_adapter(self, setup):
         """At the test's server."""

@@ -87,6 +87,20 @@ async def test_calls_go_back_as_they_came_and_to_nobody_else(wire):
         assert "Let me see." in body
 
 
+@pytest.mark.parametrize("wire", ADAPTERS)
+async def test_a_call_that_failed_says_so(wire):
+    """In its status; a format that cannot say it refuses the script."""
+    failed = fake.hosted_call("code_execution", {"code": "1/0"}, {"stdout": ""}, status="failed")
+    _, response = await events_of(wire, [failed, fake.text("No.")])
+    assert [(call.kind, call.status) for call in response.hosted_calls] == [("code_execution", "failed")]
+    played = await allm.generate(allm.Engine(adapter=allm.providers.Fake([failed])), "hi")
+    assert [call.status for call in played.hosted_calls] == ["failed"]
+    with pytest.raises(ValueError, match="of code only"):
+        Reply.script("gemini", [fake.hosted_call("web_search", {"query": "x"}, status="failed")])
+    with pytest.raises(ValueError, match="no hosted call that is incomplete"):
+        Reply.script(wire, [fake.hosted_call("web_search", {"query": "x"}, status="incomplete")])
+
+
 def items_of(wire, body):
     if wire == "openai_responses":
         return body["input"]

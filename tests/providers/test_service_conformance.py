@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import ClassVar
 
 import attrs
@@ -15,16 +16,21 @@ from allm.providers import (
     CohereTranscription,
     DeepgramTranscription,
     ElevenLabsSpeech,
+    ElevenLabsTranscription,
     FakeModeration,
     FakeRerank,
     FakeSpeech,
     FakeTranscription,
     Gemini,
+    GeminiSpeech,
+    GeminiTranscription,
     OpenAI,
     OpenAIModeration,
     OpenAISpeech,
     OpenAITranscription,
     VoyageRerank,
+    XaiSpeech,
+    XaiTranscription,
 )
 from allm.testing import (
     FilesConformance,
@@ -42,7 +48,8 @@ IN_MEMORY = {"http": "works in memory", "api_key": "asks nobody"}
 
 @pytest.fixture(autouse=True)
 def _no_keys(monkeypatch):
-    for name in ("OPENAI", "ANTHROPIC", "GEMINI", "GOOGLE", "COHERE", "CO", "VOYAGE", "DEEPGRAM", "ELEVENLABS"):
+    names = "OPENAI ANTHROPIC GEMINI GOOGLE COHERE CO VOYAGE DEEPGRAM ELEVENLABS JINA MISTRAL XAI"
+    for name in names.split():
         monkeypatch.delenv(f"{name}_API_KEY", raising=False)
 
 
@@ -66,6 +73,11 @@ class TestVoyageRerank(RerankAdapterConformance):
         return ranked(scores, "data")
 
 
+class TestJinaRerank(TestCohereRerank):
+    def make_adapter(self, setup):
+        return CohereRerank(preset="jina", api_key=setup.api_key, base_url=setup.base_url)
+
+
 class TestFakeRerank(RerankAdapterConformance):
     lacks: ClassVar = IN_MEMORY
 
@@ -79,6 +91,14 @@ class TestOpenAIModeration(ModerationAdapterConformance):
 
     def make_reply(self, flags):
         return Reply.json({"results": [{"flagged": flag, "categories": {"violence": flag}} for flag in flags]})
+
+
+class TestMistralModeration(TestOpenAIModeration):
+    def make_adapter(self, setup):
+        return OpenAIModeration(preset="mistral", api_key=setup.api_key, base_url=setup.base_url)
+
+    def make_reply(self, flags):
+        return Reply.json({"results": [{"categories": {"violence": flag}} for flag in flags]})
 
 
 class TestFakeModeration(ModerationAdapterConformance):
@@ -103,6 +123,33 @@ class TestElevenLabsSpeech(TestOpenAISpeech):
         return ElevenLabsSpeech(api_key=setup.api_key, base_url=setup.base_url)
 
 
+class TestXaiSpeech(TestOpenAISpeech):
+    def make_adapter(self, setup):
+        return XaiSpeech(api_key=setup.api_key, base_url=setup.base_url)
+
+
+class TestMistralSpeech(TestOpenAISpeech):
+    lacks: ClassVar = {"streaming": "the audio is in JSON"}
+    options: ClassVar = {"voice": "v1"}
+
+    def make_adapter(self, setup):
+        return OpenAISpeech(preset="mistral", api_key=setup.api_key, base_url=setup.base_url)
+
+    def make_reply(self, sound):
+        return Reply.json({"audio_data": base64.b64encode(sound).decode()})
+
+
+class TestGeminiSpeech(TestOpenAISpeech):
+    lacks: ClassVar = {"streaming": "the audio is in JSON"}
+
+    def make_adapter(self, setup):
+        return GeminiSpeech(api_key=setup.api_key, base_url=setup.base_url)
+
+    def make_reply(self, sound):
+        inline = {"mimeType": "audio/L16;codec=pcm;rate=24000", "data": base64.b64encode(sound).decode()}
+        return Reply.json({"candidates": [{"content": {"parts": [{"inlineData": inline}]}, "finishReason": "STOP"}]})
+
+
 class TestFakeSpeech(SpeechAdapterConformance):
     lacks: ClassVar = IN_MEMORY
 
@@ -121,6 +168,36 @@ class TestOpenAITranscription(TranscriptionAdapterConformance):
         events = [{"type": "transcript.text.delta", "delta": piece} for piece in pieces]
         events.append({"type": "transcript.text.done", "text": "".join(pieces)})
         return Reply.sse([(None, event) for event in events])
+
+
+class TestMistralTranscription(TestOpenAITranscription):
+    def make_adapter(self, setup):
+        return OpenAITranscription(preset="mistral", api_key=setup.api_key, base_url=setup.base_url)
+
+    def make_stream(self, pieces):
+        events = [{"type": "transcription.text.delta", "text": piece} for piece in pieces]
+        events.append({"type": "transcription.done", "text": "".join(pieces)})
+        return Reply.sse([(event["type"], event) for event in events])
+
+
+class TestElevenLabsTranscription(TestOpenAITranscription):
+    lacks: ClassVar = {"streaming": "answers in one piece"}
+
+    def make_adapter(self, setup):
+        return ElevenLabsTranscription(api_key=setup.api_key, base_url=setup.base_url)
+
+
+class TestXaiTranscription(TestElevenLabsTranscription):
+    def make_adapter(self, setup):
+        return XaiTranscription(api_key=setup.api_key, base_url=setup.base_url)
+
+
+class TestGeminiTranscription(TestElevenLabsTranscription):
+    def make_adapter(self, setup):
+        return GeminiTranscription(api_key=setup.api_key, base_url=setup.base_url)
+
+    def make_reply(self, text):
+        return Reply.json({"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": "STOP"}]})
 
 
 class TestCohereTranscription(TranscriptionAdapterConformance):
@@ -199,6 +276,11 @@ class TestOpenAIModels(ModelListConformance):
         return Reply.json({"data": [{"id": id, "object": "model"} for id in ids], "has_more": more})
 
 
+class TestMistralModels(TestOpenAIModels):
+    def make_adapter(self, setup):
+        return OpenAI(preset="mistral", api_key=setup.api_key, base_url=setup.base_url)
+
+
 class TestAnthropicModels(ModelListConformance):
     def make_adapter(self, setup):
         return Anthropic(api_key=setup.api_key, base_url=setup.base_url)
@@ -228,6 +310,16 @@ class TestOpenAIFiles(FilesConformance):
 
     def make_list(self, stored, *, more):
         return Reply.json({"data": [self.document(file) for file in stored], "has_more": more})
+
+
+class TestMistralFiles(TestOpenAIFiles):
+    def make_adapter(self, setup):
+        return OpenAI(preset="mistral", api_key=setup.api_key, base_url=setup.base_url)
+
+
+class TestXaiFiles(TestOpenAIFiles):
+    def make_adapter(self, setup):
+        return OpenAI(preset="xai", api_key=setup.api_key, base_url=setup.base_url)
 
 
 class TestAnthropicFiles(TestOpenAIFiles):

@@ -320,9 +320,11 @@ class DropsHostedCalls(OfResponses):
 
 
 class HidesHostedCalls(OfResponses):
+    hidden = (allm.HostedCallCompleted, allm.HostedCall)
+
     async def stream(self, prepared, emit):
         async def changed(*events):
-            kept = [event for event in events if not isinstance(event, allm.HostedCallCompleted)]
+            kept = [event for event in events if not isinstance(event, self.hidden)]
             await emit(*[self.without(event) for event in kept])
 
         await self.inner.stream(prepared, changed)
@@ -330,8 +332,12 @@ class HidesHostedCalls(OfResponses):
     def without(self, event):
         if not isinstance(event, allm.MessageCompleted):
             return event
-        kept = [part for part in event.message.parts if not isinstance(part, allm.HostedCall)]
+        kept = [part for part in event.message.parts if not isinstance(part, self.hidden)]
         return attrs.evolve(event, message=attrs.evolve(event.message, content=kept))
+
+
+class HidesImages(HidesHostedCalls):
+    hidden = (allm.ImageCompleted, allm.ImagePart)
 
 
 class ForgetsCitedTexts(OfResponses):
@@ -346,6 +352,7 @@ class ForgetsCitedTexts(OfResponses):
         (DropsFiles, "files_are_sent_or_refused"),
         (DropsHostedCalls, "what_ran_at_the_provider_goes_back"),
         (HidesHostedCalls, "what_ran_at_the_provider_is_no_call_for_the_caller"),
+        (HidesImages, "an_image_of_the_answer_is_a_part"),
         (ForgetsCitedTexts, "a_text_with_citations_goes_back"),
     ],
 )
@@ -368,6 +375,8 @@ def test_content_that_gets_lost_is_found(adapter, case):
 @pytest.mark.parametrize("wire", ["openai", "bedrock"])
 def test_a_format_without_hosted_calls_says_so(wire):
     """A script with one would else be played without it, and the test would test nothing."""
+    with pytest.raises(ValueError, match=r"cannot send Image"):
+        Reply.script("anthropic", [allm.fake.image(allm.Image.from_bytes(b"x"))])
     with pytest.raises(ValueError, match=r"cannot send HostedCallItem\(kind='web_search'"):
         Reply.script(wire, [allm.fake.hosted_call("web_search", {"query": "x"})])
 

@@ -14,6 +14,7 @@ from allm.data.attrs_classes import frozen
 from allm.data.citation import Citation
 from allm.data.content import HostedStatus
 from allm.data.errors import AllmError
+from allm.data.image import Image
 from allm.data.response import FinishReason, Usage
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "ErrorItem",
     "Finish",
     "HostedCallItem",
+    "ImageItem",
     "PreflightError",
     "Raw",
     "Reasoning",
@@ -84,6 +86,13 @@ class HostedCallItem:
 
 
 @frozen
+class ImageItem:
+    """An image that the model made."""
+
+    image: Image
+
+
+@frozen
 class UsageItem:
     """Token counts reported at this point."""
 
@@ -133,6 +142,7 @@ ScriptItem = (
     | ToolCallItem
     | ToolCallDeltaItem
     | HostedCallItem
+    | ImageItem
     | UsageItem
     | Delay
     | ErrorItem

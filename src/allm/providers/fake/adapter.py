@@ -22,7 +22,7 @@ from allm.adapters import (
     parse_arguments,
     wrong_type,
 )
-from allm.data.content import HostedCall
+from allm.data.content import HostedCall, ImagePart
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
     AdapterEvent,
@@ -30,6 +30,7 @@ from allm.data.events import (
     Failed,
     HostedCallCompleted,
     HostedCallStarted,
+    ImageCompleted,
     MessageCompleted,
     MessageStarted,
     RawChunk,
@@ -48,6 +49,7 @@ from allm.data.script import (
     ErrorItem,
     Finish,
     HostedCallItem,
+    ImageItem,
     PreflightError,
     Raw,
     Reasoning,
@@ -358,6 +360,11 @@ class _Player:
         done = attrs.evolve(begun, status=item.status, output=item.output, data=data)
         return [HostedCallStarted(call_id, begun), HostedCallCompleted(call_id, done)]
 
+    def _image(self, item: ImageItem) -> list[AdapterEvent]:
+        self._block = ""
+        self._count += 1
+        return [ImageCompleted(f"image-{self._count - 1}", ImagePart(item.image))]
+
     def _usage(self, item: UsageItem) -> list[AdapterEvent]:
         return [UsageReported(item.usage)]
 
@@ -378,6 +385,7 @@ _PLAYERS: dict[type, Callable[[_Player, Any], list[AdapterEvent]]] = {
     ToolCallItem: _Player._tool_call,
     ToolCallDeltaItem: _Player._tool_call_delta,
     HostedCallItem: _Player._hosted_call,
+    ImageItem: _Player._image,
     UsageItem: _Player._usage,
     Raw: _Player._raw,
     ErrorItem: _Player._error,

@@ -64,8 +64,14 @@ class SpeechAdapterConformance(UnaryCases):
     options: ClassVar[dict[str, Any]] = {}
     _slot = "speech"
     _capabilities: ClassVar[Sequence[str]] = get_args(ServiceCapability)[:3]
-    _unusable = (b"",)  # whatever else comes as audio is audio
-    _shows_its_end = False
+
+    @property
+    def _unusable(self) -> Sequence[bytes]:
+        return super()._unusable if "streaming" in self.lacks else (b"",)  # whatever else comes as audio is audio
+
+    @property
+    def _shows_its_end(self) -> bool:
+        return "streaming" in self.lacks
 
     def make_reply(self, sound: bytes) -> Reply:
         """An answer with this audio, as the provider would send it."""

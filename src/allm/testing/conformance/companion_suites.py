@@ -96,7 +96,10 @@ class ModelListConformance(CompanionCases):
 
     _slot = "model_list"
     _capabilities = ("http", "api_key", "pages")
-    _unusable = (b"", b"<html>", b"null", b"[]")  # an object without a list is an empty list for some
+
+    @property
+    def _unusable(self) -> Sequence[bytes]:
+        return super()._unusable[:-1]  # an object without a list is an empty list for some
 
     def make_reply(self, ids: Sequence[str], *, more: bool) -> Reply:
         """A page with these models, as the provider would send it; with `more`, there is another page after it."""

@@ -8,7 +8,7 @@ import attrs
 
 from allm import fake
 from allm.data.audio import Audio
-from allm.data.content import HostedCall, TextPart
+from allm.data.content import HostedCall, ImagePart, TextPart
 from allm.data.document import Document, Video
 from allm.data.errors import ValidationError
 from allm.data.image import Image
@@ -76,6 +76,17 @@ class ContentCases(ResponseCases):
             same(second.output_text, "one two three four five six", "the next answer")
             if stage.server is not None and any(call.data for call in first.hosted_calls):
                 holds(ASKED.encode() in stage.server.requests[1].body, "the call is not in the next request")
+
+    @case("images")
+    async def test_an_image_of_the_answer_is_a_part(self) -> None:
+        """Its bytes are those that were sent, before the text that follows it."""
+        image = MEDIA[0]
+        response = await self.respond(fake.image(Image.from_bytes(image.to_bytes())), fake.text("There it is."))
+        kinds = [type(part) for part in response.message.parts]
+        same(kinds, [ImagePart, TextPart], "the parts, in their order")
+        same(response.output_text, "There it is.", "the text")
+        made = [part.image.to_bytes() for part in response.message.parts if isinstance(part, ImagePart)]
+        same(made, [image.to_bytes()], "the bytes of the image")
 
     @case("citations")
     async def test_a_text_with_citations_goes_back(self) -> None:

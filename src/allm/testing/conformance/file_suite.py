@@ -179,6 +179,18 @@ class FilesConformance(CompanionCases):
                 raise AssertionError("a file that is not there was deleted")
 
     @unary_case("http", "download")
+    async def test_a_file_that_is_too_large_is_not_read(self) -> None:
+        """The limit is kept while the bytes come."""
+        content = Reply(body=CONTENT, headers={"content-type": "application/octet-stream"})
+        async with self._playing(content) as stage:
+            try:
+                await files.read(stage.engine, self.file_ids[0], max_bytes=len(CONTENT) - 1)
+            except AdapterError as error:
+                same(error.reason, "answer_too_large", "the reason")
+            else:
+                raise AssertionError("more bytes were read than max_bytes allows")
+
+    @unary_case("http", "download")
     async def test_a_file_is_read(self) -> None:
         """Byte by byte the same; one that is cut leaves nothing on disk."""
         content = Reply(body=CONTENT, headers={"content-type": "application/octet-stream"})

@@ -48,6 +48,7 @@ Capability = Literal[
     "usage",
     "citations",
     "hosted_calls",
+    "images",
     "stream_errors",
     "connection_reuse",
 ]
@@ -142,6 +143,7 @@ class Setting:
             - `tools`, `reasoning`, `usage`: the provider has tool calls, readable reasoning, token counts
             - `citations`: the provider names the sources of a text
             - `hosted_calls`: the provider tells what its own tools did
+            - `images`: answers have images in them
             - `invalid_arguments`: the provider sends the arguments of a call as text, which may be invalid JSON
             - `stream_errors`: the provider can report an error in the middle of a response
             - `connection_reuse`: a second call uses the connection of the first

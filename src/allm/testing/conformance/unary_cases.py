@@ -74,8 +74,6 @@ class UnaryCases(ABC):
     _slot: ClassVar[str]  # prefix of the engine's fields, such as `image`
     _capabilities: ClassVar[Sequence[str]]
     _error_type: ClassVar[type[AdapterError]] = AdapterError
-    _unusable: ClassVar[Sequence[bytes]] = (b"", b"<html>", b"null", b"[]", b"{}")  # bodies that are no answer
-    _shows_its_end: ClassVar[bool] = True  # a shorter body in an intact HTTP message is no answer
 
     def make_adapter(self, setup: AdapterSetup) -> Any:
         """The adapter under test; one without HTTP must respond to every call by itself."""
@@ -89,6 +87,16 @@ class UnaryCases(ABC):
 
     @abstractmethod
     def _sample(self) -> Reply: ...
+
+    @property
+    def _unusable(self) -> Sequence[bytes]:
+        """Bodies that are no answer."""
+        return (b"", b"<html>", b"null", b"[]", b"{}")
+
+    @property
+    def _shows_its_end(self) -> bool:
+        """Whether a shorter body in an intact HTTP message is no answer."""
+        return True
 
     # --- the cases ---
 

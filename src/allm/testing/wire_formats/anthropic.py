@@ -105,6 +105,8 @@ class Anthropic(Encoder):
         place = self._place()
         sources = item.output.get("sources") if isinstance(item.output, dict) else None
         found: Any = item.output if sources is None else [{"type": "web_search_result", **one} for one in sources]
+        if item.status == "failed":
+            found = {"type": f"{item.kind}_tool_result_error", "error_code": "unavailable"}
         result = {"type": f"{item.kind}_tool_result", "tool_use_id": call_id, "content": found}
         self._event("content_block_start", index=place, content_block=result)
         self._event("content_block_stop", index=place)

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal, assert_never
 import attrs
 
 from allm.data.citation import Citation
+from allm.data.image import Image
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
     CitationItem,
@@ -27,6 +28,7 @@ from allm.data.script import (
     ErrorItem,
     Finish,
     HostedCallItem,
+    ImageItem,
     PreflightError,
     Raw,
     Reasoning,
@@ -93,6 +95,7 @@ class Encoder(abc.ABC):
     default_model: ClassVar[str]
     default_id: ClassVar[str]
     headers: ClassVar[dict[str, str]]
+    hosted_statuses: ClassVar[frozenset[str]] = frozenset({"completed", "failed"})
 
     model: str
     id: str
@@ -103,6 +106,7 @@ class Encoder(abc.ABC):
     pieces: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _numbers: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _hosted: int = attrs.field(init=False, default=0)
+    _images: int = attrs.field(init=False, default=0)
     _body: bytearray = attrs.field(init=False, factory=bytearray)
     _open: Block | None = attrs.field(init=False, default=None)
     _started: bool = attrs.field(init=False, default=False)
@@ -148,6 +152,11 @@ class Encoder(abc.ABC):
         """Write a call that ran at the provider."""
         del call_id
         raise ValueError(f"{type(self).__name__} has no calls that ran at the provider, so it cannot send {item!r}")
+
+    def _on_image(self, image: Image, number: int) -> None:
+        """Write an image that the model made."""
+        del number
+        raise ValueError(f"{type(self).__name__} has no images in answers, so it cannot send {image!r}")
 
     def _place(self) -> int:
         """The index of one more block, which the format writes itself."""
@@ -208,9 +217,11 @@ class Encoder(abc.ABC):
             case Reasoning(text):
                 self._deltas("reasoning", split(text))
             case HostedCallItem():
+                self._hosted_call(item)
+            case ImageItem(image):
                 self._close()
-                self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")
-                self._hosted += 1
+                self._on_image(image, self._images)
+                self._images += 1
             case Raw(_, bytes() as data):
                 self.write(data)
             case Raw(kind, payload):
@@ -221,6 +232,13 @@ class Encoder(abc.ABC):
                 raise ValueError(f"{item!r} cannot stand here: an error ends a script, a PreflightError is all of it")
             case _:
                 assert_never(item)
+
+    def _hosted_call(self, item: HostedCallItem) -> None:
+        if item.status not in self.hosted_statuses:
+            raise ValueError(f"{type(self).__name__} has no hosted call that is {item.status}: it cannot send {item!r}")
+        self._close()
+        self._on_hosted_call(item, item.id or f"hosted_{self._hosted}")
+        self._hosted += 1
 
     def _call(self, item: ToolCallItem, *, more: bool) -> None:
         self._close()

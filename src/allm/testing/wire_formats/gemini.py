@@ -14,6 +14,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 from allm.data.citation import Citation
+from allm.data.image import Image
 from allm.data.response import Usage
 from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder
@@ -78,12 +79,18 @@ class Gemini(Encoder):
     def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
         if item.kind == "code_execution":
             self._chunk([{"executableCode": {"language": "PYTHON", **item.input}}])
+            outcome = "OUTCOME_FAILED" if item.status == "failed" else "OUTCOME_OK"
             output = item.output.get("stdout") if isinstance(item.output, dict) else item.output
-            self._chunk([{"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": output}}])
+            self._chunk([{"codeExecutionResult": {"outcome": outcome, "output": output}}])
             return
+        if item.status == "failed":
+            raise ValueError(f"Gemini tells of code only that it failed, so it cannot send {item!r}")
         kind = "GOOGLE_SEARCH_WEB" if item.kind == "web_search" else item.kind.upper()
         self._chunk([{"toolCall": {"id": call_id, "toolType": kind, "args": dict(item.input)}}])
         self._chunk([{"toolResponse": {"id": call_id, "toolType": kind, "response": item.output}}])
+
+    def _on_image(self, image: Image, number: int) -> None:  # noqa: ARG002  (they have no ids)
+        self._chunk([{"inlineData": {"mimeType": image.resolved_mime_type(), "data": image.to_base64()}}])
 
     def _on_raw(self, kind: str, payload: Any) -> None:
         self._data({kind: payload})

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 from allm.data.citation import Citation
+from allm.data.image import Image
 from allm.data.response import Usage
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError, openai_envelope
@@ -56,6 +57,11 @@ class OpenAIChat(Encoder):
 
     def _on_citation(self, block: Block, citation: Citation) -> None:  # noqa: ARG002  there is one text
         self._chunk({"annotations": [chat_annotation(citation)]})
+
+    def _on_image(self, image: Image, number: int) -> None:  # noqa: ARG002  (they have no ids)
+        # As OpenRouter has it: https://openrouter.ai/docs/features/multimodal/image-generation
+        self._send_role()
+        self._chunk({"images": [{"type": "image_url", "image_url": {"url": image.to_data_uri()}}]})
 
     def _on_close(self, block: Block) -> None:
         pass

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, final
 import attrs
 
 from allm.data.citation import Citation
+from allm.data.image import Image
 from allm.data.response import Usage
 from allm.data.script import HostedCallItem
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
@@ -31,6 +32,7 @@ class OpenAIResponses(Encoder):
     """Writes one response; text is a message item, reasoning a reasoning item, and a call a function_call item."""
 
     default_model: ClassVar[str] = "gpt-5.5-2026-04-23"
+    hosted_statuses: ClassVar[frozenset[str]] = frozenset({"completed", "failed", "requires_action"})
     default_id: ClassVar[str] = "resp_scripted00000000000000000000000000000000000000000"
     headers: ClassVar[dict[str, str]] = {
         "content-type": "text/event-stream; charset=utf-8",
@@ -92,12 +94,22 @@ class OpenAIResponses(Encoder):
         begun: dict[str, Any] = {"type": f"{kind}_call", "id": call_id, "status": "in_progress"}
         self._event("response.output_item.added", output_index=place, item=begun)
         output: dict[str, Any] = dict(item.output) if isinstance(item.output, dict) else {}
-        done = {**begun, "status": "completed", **item.input, **output}
+        begun["status"] = "failed" if item.status == "failed" else "completed"
+        done = {**begun, **item.input, **output}
         if item.kind == "web_search":
-            done = {**begun, "status": "completed", "action": {"type": "search", **item.input, **output}}
+            done = {**begun, "action": {"type": "search", **item.input, **output}}
         elif item.kind == "code_execution":
             logs = [{"type": "logs", "logs": output.get("stdout", "")}]
-            done = {**begun, "status": "completed", **item.input, "outputs": logs}
+            done = {**begun, **item.input, "outputs": logs}
+        self._output.append(done)
+        self._event("response.output_item.done", output_index=place, item=done)
+
+    def _on_image(self, image: Image, number: int) -> None:
+        place = self._place()
+        begun: dict[str, Any] = {"type": "image_generation_call", "id": f"ig_{number:050d}", "status": "in_progress"}
+        self._event("response.output_item.added", output_index=place, item=begun)
+        form = image.resolved_mime_type().removeprefix("image/")
+        done = {**begun, "status": "completed", "output_format": form, "result": image.to_base64()}
         self._output.append(done)
         self._event("response.output_item.done", output_index=place, item=done)
 
