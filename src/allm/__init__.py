@@ -182,7 +182,8 @@ if TYPE_CHECKING:
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
-    from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
+    from allm.runtime.limiter import Limiter, LimiterPlace
+    from allm.runtime.rate_limit import RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset

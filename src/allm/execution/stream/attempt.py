@@ -48,7 +48,7 @@ from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
 
 if TYPE_CHECKING:
-    from allm.runtime.rate_limit import Limiter, LimiterPlace
+    from allm.runtime.limiter import Limiter, LimiterPlace
 
 __all__ = ["fail_at_limit", "run_model_call"]
 
@@ -304,13 +304,18 @@ async def _until_ended(
             await context.send.send(held.take(failure))
             return
     except AdapterError as error:  # of the limiter: there is no room before a deadline
-        name_model(error, call.request.model)
-        if failure is not None:  # why it was to be sent again
-            error.__cause__ = error.__cause__ or failure.error
-        await context.send.send(held.take(Failed(error)))
+        await context.send.send(held.take(_no_room(error, failure, call)))
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
+
+
+def _no_room(error: AdapterError, earlier: Failed | None, call: ModelCall) -> Failed:
+    """The failure of a request that the limiter refuses, because of how the attempt before it failed."""
+    name_model(error, call.request.model)
+    if earlier is not None:
+        error.__cause__ = error.__cause__ or earlier.error
+    return Failed(error)
 
 
 def _is_too_long(failure: Failed) -> bool:
