@@ -13,6 +13,8 @@ __all__ = ["SHARE", "ToldRate"]
 
 SHARE = 0.995
 """Of the rate of requests that is given or told: what is left over pays for the burst, and for rounding."""
+HORIZON = 60.0
+"""Seconds in which what is left may be used up."""
 FEWEST = 2
 """Missing units that tell a rate: counts are rounded."""
 STANDS_STILL = 0.1
@@ -27,30 +29,35 @@ class ToldRate:
     A bucket that refills all the time tells its rate by how long it needs for what is missing. A window, at whose end
     all comes at once, leaves what remains for the time until then. Which of them it is shows after a moment: the end of
     a window stays where it is, and that of refilling moves on with each request.
+
+    What is left is used up within a minute, not kept for the day that some limits are for: a program that makes a
+    hundred calls once is not to make them at the rate of a whole day.
     """
 
     rate: float = attrs.field(default=inf, init=False)
     empty_until: float = attrs.field(default=-inf, init=False)
+    _refill: float = attrs.field(default=inf, init=False)
     _anchor: tuple[float, float, float] | None = attrs.field(default=None, init=False)  # when; its reset; remaining
     _is_window: bool | None = attrs.field(default=None, init=False)
 
     def note(self, now: float, fact: RateFact) -> None:
         """Learn from one answer."""
         if fact.period is not None:
-            self.rate = SHARE * fact.limit / fact.period
+            self.rate = max(SHARE * fact.limit / fact.period, fact.remaining / HORIZON)
             return
         if fact.reset is None:
             return
         self._decide(now, now + fact.reset, fact)
         if self._is_window:
             left = max(fact.reset, fact.resolution, 0.001)
-            self.rate = max(fact.remaining, 1.0) / left
+            self.rate = max(fact.remaining, 1.0) / min(left, HORIZON)
             self.empty_until = now + left if fact.remaining < 1 else -inf
         elif self._is_window is not None:
             missing = fact.limit - fact.remaining
             if missing >= FEWEST and fact.reset >= max(5 * fact.resolution, _EPSILON):  # else mostly rounding
                 refill, weight = SHARE * missing / fact.reset, missing / (missing + 20)
-                self.rate = refill if self.rate == inf else self.rate + weight * (refill - self.rate)
+                self._refill = refill if self._refill == inf else self._refill + weight * (refill - self._refill)
+            self.rate = self._refill + fact.remaining / HORIZON
 
     def _decide(self, now: float, end: float, fact: RateFact) -> None:
         if self._anchor is None:
