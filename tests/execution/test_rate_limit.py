@@ -445,3 +445,15 @@ def test_its_statistics_can_be_read_outside_of_trio():
     assert line.sent == 1
     limit.statistics()
     assert trio.run(main)[-1].sent == 1
+
+
+async def test_who_waits_since_before_tokens_were_known_is_counted_by_what_is_known_now(autojump_clock):
+    """Their tokens are estimated when they go: answers of 1,000 tokens each, one a second, however early they came."""
+    limit = allm.RateLimit(tokens_per_minute=60_000, adaptive=False)
+    answer = [fake.delay(0.1), fake.text("ok"), fake.usage(input_tokens=10, output_tokens=990)]
+    paced = engine(limit, *[answer] * 100)
+    ended = await at_once(*[lambda: allm.generate(paced, "hi")] * 100)
+    late = [when for _, when, _ in ended[20:]]
+    gaps = [after - before for before, after in zip(late, late[1:], strict=False)]
+    assert min(gaps) > 0.9
+    assert max(gaps) < 1.2

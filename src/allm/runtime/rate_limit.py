@@ -174,7 +174,7 @@ class _Line:
         if waited:
             ahead = self.pace.wait_in_line(now, len(self._waiting), self._waiting_tokens, turn.tokens)
             self._check(place, now, ahead)
-            await self._wait(turn, place)
+            turn.tokens = await self._wait(turn, place)
             now = trio.current_time()
         self.pace.take(now, turn.tokens, waited=waited)
         turn.sent_at = now
@@ -184,7 +184,8 @@ class _Line:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return turn
 
-    async def _wait(self, turn: _Turn, place: LimiterPlace) -> None:
+    async def _wait(self, turn: _Turn, place: LimiterPlace) -> dict[str, float]:
+        """Wait in line; returns the estimate of the tokens by what is known in the end."""
         self._waiting[turn] = None
         self._add_waiting(turn, 1)
         try:
@@ -195,7 +196,8 @@ class _Line:
                     await turn.woken.wait()
                     self._check(place, trio.current_time(), self.pace.paused_until - trio.current_time())
                     continue
-                wait = self.pace.wait(now, turn.tokens)
+                tokens = self._estimate(turn.size)
+                wait = self.pace.wait(now, tokens)
                 if wait <= 0:
                     break
                 self._check(place, now, wait)
@@ -207,6 +209,7 @@ class _Line:
             self._wake()  # it may have been the first
             raise
         self._remove(turn)
+        return tokens
 
     def _remove(self, turn: _Turn) -> None:
         del self._waiting[turn]
@@ -289,8 +292,6 @@ class _Line:
 
     def _estimate(self, size: int | None) -> dict[str, float]:
         """The tokens of a request, by its size and by what the ones before have used."""
-        if not self.pace.counts_tokens:
-            return {}
         sent = self._input or 0.0 if size is None else size * self._a_byte
         received = _FIRST_OUTPUT if self._output is None else self._output
         return {"tokens": sent + received, "input-tokens": sent, "output-tokens": received}

@@ -142,11 +142,6 @@ class Pace:
         """Requests a second."""
         return self._requests.rate
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether tokens are limited, as far as is known."""
-        return bool(self._tokens)
-
     def _set_rate(self) -> None:
         told = self._told["requests"].rate if "requests" in self._told else inf
         rate = max(SLOWEST, min(self.given * SHARE, told, self._seen(), self._start))

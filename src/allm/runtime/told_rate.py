@@ -15,6 +15,8 @@ SHARE = 0.995
 """Of the rate of requests that is given or told: what is left over pays for the burst, and for rounding."""
 HORIZON = 60.0
 """Seconds in which what is left may be used up."""
+RESERVE = 0.1
+"""Share of a limit that is left alone: with nothing left, a request that is larger than expected is refused."""
 FEWEST = 2
 """Missing units that tell a rate: counts are rounded."""
 STANDS_STILL = 0.1
@@ -57,7 +59,7 @@ class ToldRate:
             if missing >= FEWEST and fact.reset >= max(5 * fact.resolution, _EPSILON):  # else mostly rounding
                 refill, weight = SHARE * missing / fact.reset, missing / (missing + 20)
                 self._refill = refill if self._refill == inf else self._refill + weight * (refill - self._refill)
-            self.rate = self._refill + fact.remaining / HORIZON
+            self.rate = self._refill + max(0.0, fact.remaining - RESERVE * fact.limit) / HORIZON
 
     def _decide(self, now: float, end: float, fact: RateFact) -> None:
         if self._anchor is None:
@@ -66,7 +68,8 @@ class ToldRate:
         since, earlier, remaining = self._anchor
         if now - since < max(0.25, 5 * fact.resolution):
             return
-        moved = (end - earlier) / (now - since)
-        if not (self._is_window and fact.remaining > remaining):  # else the next window has begun
-            self._is_window = moved < STANDS_STILL
+        stands, grown = (end - earlier) / (now - since) < STANDS_STILL, fact.remaining > remaining
+        # A bucket that nobody takes from has a fixed end too, but what remains grows; in a window only with the next.
+        if stands or not (self._is_window and grown):
+            self._is_window = stands and not grown
         self._anchor = (now, end, fact.remaining)
