@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import allm
 from allm import fake
 from allm.adapters import AdapterOptions
 from allm.execution.places import place_of
-from allm.providers import Anthropic, Fake, FakeEmbeddings, OpenAI
+from allm.providers import Anthropic, Fake, FakeEmbeddings, FakeSpeech, OpenAI
 from allm.testing import Reply, WireServer, cancel_everywhere
 
 SLOW_DOWN = allm.AdapterError("slow down", reason="rate_limited", status=429)
@@ -454,6 +455,19 @@ async def test_who_waits_since_before_tokens_were_known_is_counted_by_what_is_kn
     paced = engine(limit, *[answer] * 100)
     ended = await at_once(*[lambda: allm.generate(paced, "hi")] * 100)
     late = [when for _, when, _ in ended[20:]]
-    gaps = [after - before for before, after in zip(late, late[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(late)]
     assert min(gaps) > 0.9
     assert max(gaps) < 1.2
+
+
+async def test_a_stream_of_speech_holds_nothing_to_its_end(autojump_clock):
+    """Unlike at a `trio.CapacityLimiter`: while one is read, the next may begin when the minute has room for it."""
+    limit = allm.RateLimit(requests_per_minute=60)
+    calling = allm.Engine(speech_adapter=FakeSpeech(), speech_model="s", limiter=limit)
+    async with allm.stream_synthesize(calling, "One.") as first:
+        await anext(aiter(first))
+        async with allm.stream_synthesize(calling, "Two.") as second:
+            async for _ in second:
+                pass
+    assert limit.statistics()[0].sent == 2
+    assert trio.current_time() == pytest.approx(1 / 0.995)
