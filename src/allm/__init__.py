@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        caches,
         compact,
         fake,
         files,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         web,
     )
     from allm.data.audio import Audio
+    from allm.data.bulk import BulkError, BulkItem, BulkReason
+    from allm.data.cache import Cache, CacheContents
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
         AdapterError,
         AdapterReason,
         AllmError,
+        BudgetExceeded,
+        BudgetReason,
         EngineError,
         EngineReason,
         ImageAdapterError,
@@ -179,8 +184,12 @@ if TYPE_CHECKING:
     from allm.http.answer_limits import AnswerLimits
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
+    from allm.runs.bulk import ShardReport, bulk, run_shard
+    from allm.runs.run import BulkRun
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
+    from allm.runtime.budgets import Budget, Remaining, Spending, budget
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
+    from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.limiter import Limiter, LimiterPlace
     from allm.runtime.rate_limit import RateLimit, RateStatistics
@@ -200,6 +209,15 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetReason",
+    "BulkError",
+    "BulkItem",
+    "BulkReason",
+    "BulkRun",
+    "Cache",
+    "CacheContents",
     "CachePoint",
     "CallOptions",
     "ChatCompleted",
@@ -281,6 +299,7 @@ __all__ = [
     "ReasoningCompleted",
     "ReasoningDelta",
     "ReasoningPart",
+    "Remaining",
     "Request",
     "RequestFields",
     "RerankRequest",
@@ -295,12 +314,14 @@ __all__ = [
     "SessionError",
     "SessionReason",
     "SessionStatus",
+    "ShardReport",
     "SourceKind",
     "SourcePlace",
     "Speech",
     "SpeechOptions",
     "SpeechRequest",
     "SpeechStream",
+    "Spending",
     "StepChanges",
     "StepChangesDict",
     "StepCompleted",
@@ -357,7 +378,10 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "budget",
+    "bulk",
     "cache_point",
+    "caches",
     "chat",
     "classify",
     "compact",
@@ -381,10 +405,12 @@ __all__ = [
     "messages_from_openai",
     "models",
     "moderate",
+    "price",
     "providers",
     "render",
     "request",
     "rerank",
+    "run_shard",
     "session",
     "set_defaults",
     "step",

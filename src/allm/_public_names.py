@@ -6,8 +6,8 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "compact", "fake", "files", "hosted", "keys", "mcp", "models", "providers"),
-        *("render",),
+        *("adapters", "aio", "blocking", "caches", "compact", "fake", "files", "hosted", "keys", "mcp", "models"),
+        *("providers", "render"),
         *("session", "telemetry", "testing", "web"),
     }
 )
@@ -15,6 +15,8 @@ MODULES = frozenset(
 
 _NAMES = {
     "data.audio": "Audio",
+    "data.bulk": "BulkError BulkItem BulkReason",
+    "data.cache": "Cache CacheContents",
     "data.citation": "Citation SourcePlace",
     "data.content": (
         "AudioPart CachePoint DocumentPart HostedCall ImagePart Part ProviderPart ReasoningPart TextPart ToolCall "
@@ -25,7 +27,8 @@ _NAMES = {
         "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"
     ),
     "data.errors": (
-        "AdapterError AdapterReason AllmError EngineError EngineReason ImageAdapterError OptionError OptionReason "
+        "AdapterError AdapterReason AllmError BudgetExceeded BudgetReason EngineError EngineReason ImageAdapterError "
+        "OptionError OptionReason "
         "Path:ErrorPath Problem SessionError SessionReason StreamError StreamReason ToolError ToolReason "
         "UnwrapError UnwrapReason ValidationError"
     ),
@@ -83,8 +86,12 @@ _NAMES = {
     "http.answer_limits": "AnswerLimits",
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
+    "runs.bulk": "ShardReport bulk run_shard",
+    "runs.run": "BulkRun",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
+    "runtime.budgets": "Budget Remaining Spending budget",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
+    "runtime.costs": "price",
     "runtime.engine": "Engine EngineFields",
     "runtime.limiter": "Limiter LimiterPlace",
     "runtime.rate_limit": "RateLimit RateStatistics",

@@ -13,7 +13,7 @@ import attrs
 from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import ToolCall
+from allm.data.content import HostedCall, ToolCall
 from allm.data.errors import AllmError, Problem, ToolError, ValidationError
 from allm.data.message import Message, Thread
 from allm.data.one_line import Printer, one_line
@@ -66,6 +66,7 @@ class StepResult(Generic[OutputT_co]):
         halt: The cause of a halt, if any: a question, a failure, a handler, or calls that are left to you.
         cancelled: The step was cut short; each call that had not ended has a result that says so.
         changes: What `before_step` changed about the model call, tools without their handlers; None without it.
+        tool_usage: What calls have used that the tools made themselves, such as agents in them; None if none did.
         metadata: Your own data.
     """
 
@@ -76,6 +77,7 @@ class StepResult(Generic[OutputT_co]):
     halt: HaltCause | None = None
     cancelled: bool = False
     changes: StepChanges | None = None
+    tool_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()
 
     @property
@@ -106,9 +108,9 @@ class ChatResult(Generic[OutputT_co]):
         final_response: The last step's response, or None if no step began.
         halted_reason: Why the turn ended.
         halt: The cause of a halt, as a value to `match`; None if the turn ended in another way.
-        error: The error, if the reason is `error` or `tool_error`.
+        error: The error, if the reason is `error`, `tool_error` or `budget`.
         finalize: The report of a turn in two passes; None for a single pass.
-        usage: The total over all steps.
+        usage: The total over all steps, and over the calls that their tools made themselves.
         metadata: Your own data.
     """
 
@@ -162,6 +164,11 @@ class ChatResult(Generic[OutputT_co]):
         """Calls of the last step that are left to the caller, also beside another halt."""
         return self.steps[-1].manual_tool_calls if self.steps else ()
 
+    @property
+    def pending_hosted_calls(self) -> tuple[HostedCall, ...]:
+        """Calls of the last step that wait at the provider for the caller, also beside another halt."""
+        return self.steps[-1].response.pending_hosted_calls if self.steps else ()
+
     def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:  # noqa: FBT001  (IPython's protocol)
         printer.text(
             one_line(
@@ -203,6 +210,10 @@ def _questions(value: Iterable[PendingQuestion]) -> tuple[PendingQuestion, ...]:
 
 
 def _calls(value: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    return tuple(value)
+
+
+def _hosted_calls(value: Iterable[HostedCall]) -> tuple[HostedCall, ...]:
     return tuple(value)
 
 
@@ -263,10 +274,17 @@ class HandlerHalted:
 
 @frozen
 class ManualCalls:
-    """Calls are left to the caller, and nothing else halted the turn."""
+    """Calls are left to the caller, and nothing else halted the turn.
+
+    Attributes:
+        tool_calls: Those of tools.
+        hosted_calls: Those of tools that run at the provider and wait for an answer of `allm.hosted.approve`, `deny` or
+            `screenshot`.
+    """
 
     reason: ClassVar[HaltedReason] = "manual_tool_calls"
     tool_calls: tuple[ToolCall, ...] = attrs.field(converter=_calls)
+    hosted_calls: tuple[HostedCall, ...] = attrs.field(default=(), converter=_hosted_calls, kw_only=True)
 
 
 CallHalt = UserAsked | ToolFailed | HandlerHalted

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import attrs
 import trio
@@ -22,9 +22,13 @@ from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, resolve_unary
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.runtime.adapters import SpokenAnswer
-from allm.runtime.costs import audio_usage, load_prices
+from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+from allm.runtime.service_costs import audio_usage
+
+if TYPE_CHECKING:
+    from allm.execution.services.charging import ServiceCharge
 
 __all__ = ["SpeechOptions", "SpeechStream", "stream_synthesize", "synthesize"]
 
@@ -65,6 +69,7 @@ class SpeechStream:
     _reading: Reading[bytes]
     _call: UnaryCall[Any, Any]
     _answers: list[SpokenAnswer]
+    _said: list[int]  # how many characters each answer says
     _pieces: list[bytes] = attrs.field(factory=list[bytes], init=False)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -100,7 +105,10 @@ class SpeechStream:
         """The audio read so far; `complete` says whether it is all of it."""
         answer = next(iter(self._answers), None)
         provider, model = self._call.adapter.provider, self._request.model
-        usages = [audio_usage(provider, model, answer.usage) for answer in self._answers if answer.usage is not None]
+        usages = [
+            audio_usage(provider, model, answer.usage or Usage(), characters=characters)
+            for answer, characters in zip(self._answers, self._said, strict=False)
+        ]
         return Speech(
             audio=Audio(b"".join(self._pieces), answer.mime_type if answer is not None else None),
             complete=self._reading.complete,
@@ -147,7 +155,7 @@ def stream_synthesize(
         request = call.request_for(SpeechRequest(_ANY_TEXT))
         return StreamBlock(functools.partial(_arriving, call, request, text), EXAMPLE)
     request = call.request_for(SPEECH.request_of(text))
-    return StreamBlock(functools.partial(_opened, call, request, call.prepare(request)), EXAMPLE)
+    return StreamBlock(functools.partial(_opened, call, request, call.prepare(request), call.charge(request)), EXAMPLE)
 
 
 async def synthesize(
@@ -170,15 +178,17 @@ async def synthesize(
 
 
 @asynccontextmanager
-async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: Any) -> AsyncGenerator[SpeechStream]:
+async def _opened(
+    call: UnaryCall[Any, Any], request: SpeechRequest, prepared: Any, charge: ServiceCharge | None
+) -> AsyncGenerator[SpeechStream]:
     # The place at the limiter is held as long as the connection is in use: to the end of the audio or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
         reading: Reading[bytes] = Reading(call, place, "audio", EXAMPLE)
         async with AsyncExitStack() as stack:
-            answer, first = await begin_speech(call, prepared, span, stack, place)
+            answer, first = await begin_speech(call, prepared, span, stack, place, charge)
             reading.begin(answer.pieces, first)
             try:
-                yield SpeechStream(request, reading, call, [answer])
+                yield SpeechStream(request, reading, call, [answer], [len(request.text)])
             finally:
                 reading.end()
 
@@ -194,7 +204,7 @@ async def _arriving(
             nursery.start_soon(spoken.run, nursery, name="allm speech")
             reading.begin(spoken)
             try:
-                yield SpeechStream(request, reading, call, spoken.answers)
+                yield SpeechStream(request, reading, call, spoken.answers, spoken.said)
             finally:
                 reading.end()
                 nursery.cancel_scope.cancel()
