@@ -192,7 +192,8 @@ if TYPE_CHECKING:
     from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.engine_group import EngineGroup, MovesOn, fallback, hedge
-    from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
+    from allm.runtime.limiter import Limiter, LimiterPlace
+    from allm.runtime.rate_limit import RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset

@@ -93,8 +93,9 @@ _NAMES = {
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.costs": "price",
     "runtime.engine": "Engine EngineFields",
-    "runtime.rate_limit": "Limiter LimiterPlace RateLimit RateStatistics",
     "runtime.engine_group": "EngineGroup MovesOn fallback hedge",
+    "runtime.limiter": "Limiter LimiterPlace",
+    "runtime.rate_limit": "RateLimit RateStatistics",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.
     "runtime.tool_calls": "Tool ToolContext",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import logging
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import allm
 from allm import fake
 from allm.adapters import AdapterOptions
 from allm.execution.places import place_of
-from allm.providers import Anthropic, Fake, FakeEmbeddings, OpenAI
-from allm.testing import Reply, WireServer
+from allm.providers import Anthropic, Fake, FakeEmbeddings, FakeSpeech, OpenAI
+from allm.testing import Reply, WireServer, cancel_everywhere
 
 SLOW_DOWN = allm.AdapterError("slow down", reason="rate_limited", status=429)
 NO_JITTER = allm.RetryPolicy(jitter=0)
@@ -390,3 +391,83 @@ async def test_lines_that_nobody_uses_any_more_are_forgotten(autojump_clock):
     await ask(998, 1)
     await ask(2000, 1)
     assert {line.model for line in limit.statistics()} == {"m998", "m2000"}
+
+
+async def test_a_call_of_a_service_waits_and_is_refused_as_a_chat_is(autojump_clock):
+    """Requests of one call that run at once have places of their own, and refusals use up none of its attempts."""
+    limit = allm.RateLimit(requests_per_minute=60)
+    busy = allm.EmbeddingAdapterError("busy", reason="overloaded", status=529)
+    adapter = Refused(FakeEmbeddings(), [busy] * 7)
+    calling = allm.Engine(embedding_adapter=adapter, embedding_model="v", limiter=limit, retry=NO_JITTER)
+    response = await allm.embed(calling, ["a", "b", "c", "d"], batch_size=1)
+    assert len(response.vectors) == 4
+    (line,) = limit.statistics()
+    assert (line.sent, line.refused, line.model) == (11, 7, "v")
+    assert trio.current_time() > 10
+
+
+class Refused:
+    """An adapter of a service that is refused at first."""
+
+    def __init__(self, adapter, errors):
+        self.adapter, self.errors, self.provider = adapter, list(errors), adapter.provider
+        self.prepare = adapter.prepare
+
+    async def send(self, prepared):
+        await trio.lowlevel.checkpoint()
+        if self.errors:
+            raise self.errors.pop()
+        return await self.adapter.send(prepared)
+
+
+async def test_it_is_sound_however_a_call_is_cancelled(autojump_clock):
+    """At each step: while it waits for others and while it is under way; the line is empty then."""
+    limit = allm.RateLimit(requests_per_minute=60)
+
+    async def three():
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(allm.generate, engine(limit), "hi")
+
+    await cancel_everywhere(three)
+    assert [line.waiting for line in limit.statistics()] == [0]
+    assert (await allm.generate(engine(limit), "hi")).error is None
+
+
+def test_its_statistics_can_be_read_outside_of_trio():
+    """Such as in a program that calls from asyncio or from threads, and after the run has ended."""
+    limit = allm.RateLimit()
+
+    async def main():
+        await allm.generate(engine(limit), "hi")
+        return limit.statistics()
+
+    (line,) = trio.run(main)
+    assert line.sent == 1
+    limit.statistics()
+    assert trio.run(main)[-1].sent == 1
+
+
+async def test_who_waits_since_before_tokens_were_known_is_counted_by_what_is_known_now(autojump_clock):
+    """Their tokens are estimated when they go: answers of 1,000 tokens each, one a second, however early they came."""
+    limit = allm.RateLimit(tokens_per_minute=60_000, adaptive=False)
+    answer = [fake.delay(0.1), fake.text("ok"), fake.usage(input_tokens=10, output_tokens=990)]
+    paced = engine(limit, *[answer] * 100)
+    ended = await at_once(*[lambda: allm.generate(paced, "hi")] * 100)
+    late = [when for _, when, _ in ended[20:]]
+    gaps = [after - before for before, after in itertools.pairwise(late)]
+    assert min(gaps) > 0.9
+    assert max(gaps) < 1.2
+
+
+async def test_a_stream_of_speech_holds_nothing_to_its_end(autojump_clock):
+    """Unlike at a `trio.CapacityLimiter`: while one is read, the next may begin when the minute has room for it."""
+    limit = allm.RateLimit(requests_per_minute=60)
+    calling = allm.Engine(speech_adapter=FakeSpeech(), speech_model="s", limiter=limit)
+    async with allm.stream_synthesize(calling, "One.") as first:
+        await anext(aiter(first))
+        async with allm.stream_synthesize(calling, "Two.") as second:
+            async for _ in second:
+                pass
+    assert limit.statistics()[0].sent == 2
+    assert trio.current_time() == pytest.approx(1 / 0.995)

@@ -12,7 +12,7 @@ from allm.data.response import Usage
 from allm.execution.event_changes import ChangedEvents
 from allm.http.call import HttpCall, answer_headers
 from allm.http.headers import is_secret
-from allm.runtime.rate_limit import Limiter, LimiterPlace
+from allm.runtime.limiter import Limiter, LimiterPlace
 
 __all__ = ["in_place", "limited", "place_of"]
 

@@ -153,7 +153,7 @@ class Retries:
         """Seconds to wait after a refusal that uses up no attempt; None: it does, or it is none."""
         if self.patience is None or self.policy is None:
             return None
-        from allm.runtime.rate_limit import is_refusal
+        from allm.runtime.limiter import is_refusal
 
         if not is_refusal(error):
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -65,11 +66,9 @@ def rate_facts(headers: Mapping[str, str]) -> list[RateFact]:
     """
     found: dict[tuple[str, float | None], dict[str, str]] = {}
     for name, value in headers.items():
-        if "ratelimit-" in name and (match := _NAME.fullmatch(name)) is not None:
-            kind = _KINDS.get(match["kind"] or match["kind2"] or "requests")
-            what = match["what"] or match["what2"] or match["what3"]
-            if kind is not None:
-                found.setdefault((kind, _PERIODS.get(match["unit"] or "")), {})[what] = value.strip()
+        if "ratelimit-" in name and (meant := _meaning(name)) is not None:
+            kind, period, what = meant
+            found.setdefault((kind, period), {})[what] = value.strip()
     facts: dict[str, RateFact] = {}
     for (kind, period), texts in found.items():
         if (fact := _fact(kind, period, texts, headers)) is not None:
@@ -77,6 +76,17 @@ def rate_facts(headers: Mapping[str, str]) -> list[RateFact]:
             if known is None or (known.period is None and fact.period is not None):  # which has not to be found out
                 facts[kind] = fact
     return list(facts.values())
+
+
+@functools.lru_cache(maxsize=256)  # the same few in each answer
+def _meaning(name: str) -> tuple[str, float | None, str] | None:
+    """What is limited, for how long, and which of its numbers a header has."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    kind = _KINDS.get(match["kind"] or match["kind2"] or "requests")
+    what = match["what"] or match["what2"] or match["what3"]
+    return None if kind is None else (kind, _PERIODS.get(match["unit"] or ""), what)
 
 
 def _fact(kind: str, period: float | None, texts: Mapping[str, str], headers: Mapping[str, str]) -> RateFact | None:
@@ -127,7 +137,13 @@ def _last_place(digits: str) -> float:
 
 def _now(headers: Mapping[str, str]) -> float:
     """The time of the provider's clock, where the answer tells it: ours may be wrong."""
+    told = _moment(headers["date"]) if "date" in headers else None
+    return datetime.now(UTC).timestamp() if told is None else told
+
+
+@functools.lru_cache(maxsize=16)  # answers of one second have the same, and each has several limits
+def _moment(date: str) -> float | None:
     try:
-        return parsedate_to_datetime(headers["date"]).timestamp()
-    except (KeyError, ValueError, OverflowError):
-        return datetime.now(UTC).timestamp()
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, OverflowError):
+        return None

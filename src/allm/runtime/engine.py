@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from allm.data.moderation import ModerationRequest, ModerationResponse
     from allm.data.rerank import RerankRequest, RerankResponse
     from allm.data.speech import Transcription, TranscriptionRequest
-    from allm.runtime.rate_limit import Limiter
+    from allm.runtime.limiter import Limiter
 
 __all__ = ["Engine", "EngineFields"]
 

@@ -1,4 +1,4 @@
-"""Who goes when: `RateLimit`, the protocol `Limiter` that it and `trio.CapacityLimiter` fit, and what they are told.
+"""Who goes when: `RateLimit`, a limiter that sends requests no faster than a provider takes them.
 
 All calls of a Trio run to one endpoint, with one model and one key, are in one line, whichever engine makes them. Who
 is first in the line waits until `rates.py` lets it go; a refusal that somebody meets slows all of them.
@@ -7,9 +7,9 @@ is first in the line waits until `rates.py` lets it go; a refusal that somebody 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from math import inf, isfinite
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -17,13 +17,13 @@ import trio
 
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError
-from allm.data.events import AdapterEvent, Failed, UsageReported
 from allm.data.response import Usage
 from allm.http.rate_headers import rate_facts
 from allm.http.retry_after import retry_after_in
+from allm.runtime.limiter import LimiterPlace, is_refusal
 from allm.runtime.rates import Pace
 
-__all__ = ["Limiter", "LimiterPlace", "RateLimit", "RateStatistics", "is_refusal"]
+__all__ = ["RateLimit", "RateStatistics"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -38,74 +38,6 @@ _MANY_LINES = 1000
 """So often, those that are not used any more are looked for: each user of a program may bring a key."""
 _UNUSED_SECONDS = 120.0
 """After this time nothing of a minute's limit is used up, so that a new line is as good."""
-_REFUSALS = frozenset({"rate_limited", "overloaded"})
-_STATUSES = frozenset({429, 503, 529})
-
-
-def is_refusal(error: AdapterError) -> bool:
-    """Whether a request was refused because there are too many, of this account or of all."""
-    return error.retryable and (error.reason in _REFUSALS or error.status in _STATUSES)
-
-
-@define(eq=False)
-class LimiterPlace:
-    """One attempt of a call at a limiter: its borrower. Attributes that are not known yet, or never, are None.
-
-    Attributes:
-        provider, model: Who is asked.
-        account: What the attempts have in common that one limit of the provider is for: the server's address, the
-            model and the key.
-        size: Bytes of the request's body, if it is JSON.
-        deadline: When the call's own time limit ends, on the Trio clock.
-        headers: Those of the answer, as soon as it begins; names in lower case.
-        usage: What the attempt has used, as far as the provider has reported it.
-        error: How it failed.
-    """
-
-    provider: str | None = None
-    model: str | None = None
-    account: Hashable = attrs.field(default=None, repr=False)
-    size: int | None = None
-    deadline: float = inf
-    headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
-    usage: Usage | None = None
-    error: AdapterError | None = None
-    _turn: _Turn | None = attrs.field(default=None, init=False, repr=False)
-
-    def answered(self, headers: Mapping[str, str]) -> None:
-        """The headers of the answer have arrived."""
-        self.headers = headers
-        if self._turn is not None:
-            self._turn.line.told(headers)
-
-    def note(self, events: Iterable[AdapterEvent]) -> None:
-        """Note what events say of the attempt's usage and failure."""
-        for event in events:
-            if isinstance(event, UsageReported):
-                self.usage = event.usage if self.usage is None else self.usage.merge(event.usage)
-            elif isinstance(event, Failed) and isinstance(event.error, AdapterError):
-                self.error = event.error
-
-
-@runtime_checkable
-class Limiter(Protocol):
-    """What `Engine(limiter=...)` takes: `trio.CapacityLimiter`, `RateLimit`, or anything else with these two methods.
-
-    An attribute `patience` says how long a call is sent again that the provider refuses because there are too many;
-    without it such an attempt counts like any other that failed.
-    """
-
-    async def acquire_on_behalf_of(self, borrower: Any, /) -> None:
-        """Wait until an attempt may be made.
-
-        Args:
-            borrower: Its `LimiterPlace`, another object for each attempt.
-        """
-        ...
-
-    def release_on_behalf_of(self, borrower: Any, /) -> None:
-        """The attempt has ended; its `LimiterPlace` says how."""
-        ...
 
 
 @frozen(kw_only=True)
@@ -166,7 +98,9 @@ class RateLimit:
     patience: float = attrs.field(default=600.0, validator=_per_minute)
     # The tasks of a line belong to one Trio run, and an engine may serve several.
     _runs: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, _Line]] = attrs.field(
-        factory=WeakKeyDictionary, init=False, repr=False
+        factory=lambda: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, _Line]](),  # noqa: PLW0108  (is below)
+        init=False,
+        repr=False,
     )
 
     async def acquire_on_behalf_of(self, borrower: LimiterPlace, /) -> None:
@@ -185,11 +119,13 @@ class RateLimit:
                 for account in [account for account, old in lines.items() if old.is_unused()]:
                     del lines[account]
             line = lines[borrower.account] = _Line(borrower.provider, borrower.model, self._pace())
-        borrower._turn = await line.enter(borrower)
+        turn = await line.enter(borrower)
+        borrower.kept, borrower.on_headers = turn, line.told
 
     def release_on_behalf_of(self, borrower: LimiterPlace, /) -> None:
         """The attempt has ended; its `LimiterPlace` says how."""
-        turn, borrower._turn = borrower._turn, None
+        turn: _Turn | None
+        turn, borrower.kept = borrower.kept, None
         if turn is not None:
             turn.line.leave(turn, borrower)
 
@@ -238,7 +174,7 @@ class _Line:
         if waited:
             ahead = self.pace.wait_in_line(now, len(self._waiting), self._waiting_tokens, turn.tokens)
             self._check(place, now, ahead)
-            await self._wait(turn, place)
+            turn.tokens = await self._wait(turn, place)
             now = trio.current_time()
         self.pace.take(now, turn.tokens, waited=waited)
         turn.sent_at = now
@@ -248,7 +184,8 @@ class _Line:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return turn
 
-    async def _wait(self, turn: _Turn, place: LimiterPlace) -> None:
+    async def _wait(self, turn: _Turn, place: LimiterPlace) -> dict[str, float]:
+        """Wait in line; returns the estimate of the tokens by what is known in the end."""
         self._waiting[turn] = None
         self._add_waiting(turn, 1)
         try:
@@ -259,7 +196,8 @@ class _Line:
                     await turn.woken.wait()
                     self._check(place, trio.current_time(), self.pace.paused_until - trio.current_time())
                     continue
-                wait = self.pace.wait(now, turn.tokens)
+                tokens = self._estimate(turn.size)
+                wait = self.pace.wait(now, tokens)
                 if wait <= 0:
                     break
                 self._check(place, now, wait)
@@ -271,6 +209,7 @@ class _Line:
             self._wake()  # it may have been the first
             raise
         self._remove(turn)
+        return tokens
 
     def _remove(self, turn: _Turn) -> None:
         del self._waiting[turn]
@@ -353,8 +292,6 @@ class _Line:
 
     def _estimate(self, size: int | None) -> dict[str, float]:
         """The tokens of a request, by its size and by what the ones before have used."""
-        if not self.pace.counts_tokens:
-            return {}
         sent = self._input or 0.0 if size is None else size * self._a_byte
         received = _FIRST_OUTPUT if self._output is None else self._output
         return {"tokens": sent + received, "input-tokens": sent, "output-tokens": received}

@@ -3,7 +3,7 @@
 The rate of requests is the least of four:
 
 - *given*: what the user says that the account has;
-- *told*: what the headers of answers say (`ToldRate`);
+- *told*: what the headers of answers say (`told_rate.py`);
 - *seen*: after a refusal, around the rate at which the provider was seen to accept: a little below it at first, slowly
   up to it, and then, while nothing is refused, faster and faster above it (the curve of CUBIC, RFC 9438);
 - *start*: before anything is known, and after an outage, from a few requests on, growing with each that had to wait.
@@ -23,11 +23,10 @@ import attrs
 
 from allm.data.attrs_classes import define
 from allm.http.rate_headers import RateFact
+from allm.runtime.told_rate import SHARE, ToldRate
 
-__all__ = ["Bucket", "Pace", "ToldRate"]
+__all__ = ["Bucket", "Pace"]
 
-SHARE = 0.995
-"""Of the rate of requests that is given or told: what is left over pays for the burst, and for rounding."""
 TOKEN_SHARE = 0.98
 BURST_SECONDS = 0.05
 """So much of a second's requests may go at once: callers that wake together, and no more than small buckets hold."""
@@ -52,10 +51,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 LONG_PAUSE = 60.0
 """Seconds. A provider that asks for more has not been asked too fast: what it gives for a day is used up."""
 SLOWEST = 1 / 3600
-FEWEST = 2
-"""Missing units that tell a rate: counts are rounded."""
-STANDS_STILL = 0.1
-"""Seconds by which an end may move in a second that stands still."""
 _EPSILON = 1e-9
 
 
@@ -92,51 +87,6 @@ class Bucket:
         self.fill(now)
         lacking = ahead + min(amount, self.most) - self.level
         return lacking / self.rate if lacking > _EPSILON else 0.0
-
-
-@define(eq=False)
-class ToldRate:
-    """The rate of one kind of limit, from what answers tell.
-
-    A bucket that refills all the time tells its rate by how long it needs for what is missing. A window, at whose end
-    all comes at once, leaves what remains for the time until then. Which of them it is shows after a moment: the end of
-    a window stays where it is, and that of refilling moves on with each request.
-    """
-
-    rate: float = attrs.field(default=inf, init=False)
-    empty_until: float = attrs.field(default=-inf, init=False)
-    _anchor: tuple[float, float, float] | None = attrs.field(default=None, init=False)  # when; its reset; remaining
-    _is_window: bool | None = attrs.field(default=None, init=False)
-
-    def note(self, now: float, fact: RateFact) -> None:
-        """Learn from one answer."""
-        if fact.period is not None:
-            self.rate = SHARE * fact.limit / fact.period
-            return
-        if fact.reset is None:
-            return
-        self._decide(now, now + fact.reset, fact)
-        if self._is_window:
-            left = max(fact.reset, fact.resolution, 0.001)
-            self.rate = max(fact.remaining, 1.0) / left
-            self.empty_until = now + left if fact.remaining < 1 else -inf
-        elif self._is_window is not None:
-            missing = fact.limit - fact.remaining
-            if missing >= FEWEST and fact.reset >= max(5 * fact.resolution, _EPSILON):  # else mostly rounding
-                refill, weight = SHARE * missing / fact.reset, missing / (missing + 20)
-                self.rate = refill if self.rate == inf else self.rate + weight * (refill - self.rate)
-
-    def _decide(self, now: float, end: float, fact: RateFact) -> None:
-        if self._anchor is None:
-            self._anchor = (now, end, fact.remaining)
-            return
-        since, earlier, remaining = self._anchor
-        if now - since < max(0.25, 5 * fact.resolution):
-            return
-        moved = (end - earlier) / (now - since)
-        if not (self._is_window and fact.remaining > remaining):  # else the next window has begun
-            self._is_window = moved < STANDS_STILL
-        self._anchor = (now, end, fact.remaining)
 
 
 @define(eq=False)
@@ -191,11 +141,6 @@ class Pace:
     def rate(self) -> float:
         """Requests a second."""
         return self._requests.rate
-
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether tokens are limited, as far as is known."""
-        return bool(self._tokens)
 
     def _set_rate(self) -> None:
         told = self._told["requests"].rate if "requests" in self._told else inf

@@ -45,7 +45,7 @@ from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 
 if TYPE_CHECKING:
-    from allm.runtime.rate_limit import LimiterPlace
+    from allm.runtime.limiter import LimiterPlace
 
 __all__ = ["released", "run_attempts", "run_model_call"]
 
