@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         web,
     )
     from allm.data.audio import Audio
+    from allm.data.bulk import BulkError, BulkItem, BulkReason
     from allm.data.cache import Cache, CacheContents
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
@@ -181,9 +182,12 @@ if TYPE_CHECKING:
     from allm.http.answer_limits import AnswerLimits
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
+    from allm.runs.bulk import ShardReport, bulk, run_shard
+    from allm.runs.run import BulkRun
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
+    from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset
@@ -200,6 +204,10 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "BulkError",
+    "BulkItem",
+    "BulkReason",
+    "BulkRun",
     "Cache",
     "CacheContents",
     "CachePoint",
@@ -253,6 +261,8 @@ __all__ = [
     "ImageUsage",
     "Input",
     "JsonSchema",
+    "Limiter",
+    "LimiterPlace",
     "ManualCalls",
     "Media",
     "Message",
@@ -275,6 +285,8 @@ __all__ = [
     "ProviderPart",
     "ProviderPartCompleted",
     "Question",
+    "RateLimit",
+    "RateStatistics",
     "RawChunk",
     "ReasoningCompleted",
     "ReasoningDelta",
@@ -293,6 +305,7 @@ __all__ = [
     "SessionError",
     "SessionReason",
     "SessionStatus",
+    "ShardReport",
     "SourceKind",
     "SourcePlace",
     "Speech",
@@ -355,6 +368,7 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "bulk",
     "cache_point",
     "caches",
     "chat",
@@ -384,6 +398,7 @@ __all__ = [
     "render",
     "request",
     "rerank",
+    "run_shard",
     "session",
     "set_defaults",
     "step",

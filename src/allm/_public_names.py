@@ -15,6 +15,7 @@ MODULES = frozenset(
 
 _NAMES = {
     "data.audio": "Audio",
+    "data.bulk": "BulkError BulkItem BulkReason",
     "data.cache": "Cache CacheContents",
     "data.citation": "Citation SourcePlace",
     "data.content": (
@@ -84,9 +85,12 @@ _NAMES = {
     "http.answer_limits": "AnswerLimits",
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
+    "runs.bulk": "ShardReport bulk run_shard",
+    "runs.run": "BulkRun",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",
+    "runtime.rate_limit": "Limiter LimiterPlace RateLimit RateStatistics",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.
     "runtime.tool_calls": "Tool ToolContext",

@@ -21,7 +21,8 @@ HTTP:
     what `form_fields` and `file_field` make, `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and
     `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
-    `VertexPlace` has the addresses of models on Google's Vertex AI.
+    `VertexPlace` has the addresses of models on Google's Vertex AI; `foundation_model` is the model that an id, a
+    profile or an ARN of Amazon's stands for.
     `with_query` adds to a URL, and `without_body` makes a GET or DELETE of a call.
     `open_audio` makes a call whose response is speech, `one_piece` passes on audio that came at once, and `wav_header`
     makes a file of raw samples.
@@ -239,6 +240,7 @@ if TYPE_CHECKING:
         send_without_answer as send_without_answer,
     )
     from allm.runtime.batches import BatchLimits as BatchLimits
+    from allm.runtime.bedrock_names import foundation_model as foundation_model
     from allm.runtime.cache_store import (
         CacheCreate as CacheCreate,
         CacheDelete as CacheDelete,
@@ -379,6 +381,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "finish_reason_of",
     "fit_schema",
     "form_fields",
+    "foundation_model",
     "image_of_base64",
     "image_of_url",
     "is_text",
@@ -479,6 +482,7 @@ _LATER = {
         "send_without_answer",
     ),
     "runtime.batches": ("BatchLimits",),
+    "runtime.bedrock_names": ("foundation_model",),
     "runtime.cache_store": (
         "CacheCreate",
         "CacheDelete",

@@ -23,6 +23,7 @@ from allm.blocking.calls import run
 from allm.blocking.mapped import mapped
 
 __all__ = [
+    "bulk",
     "caches",
     "chat",
     "classify",
@@ -38,6 +39,7 @@ __all__ = [
     "moderate",
     "rerank",
     "run",
+    "run_shard",
     "session",
     "step",
     "stream",
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 # The types are in the stub beside this file.
+bulk = mapped(allm.bulk)
 chat = mapped(allm.chat)
 classify = mapped(allm.classify)
 count_tokens = mapped(allm.count_tokens)
@@ -64,6 +67,7 @@ image_variations = mapped(allm.image_variations)
 list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
 rerank = mapped(allm.rerank)
+run_shard = mapped(allm.run_shard)
 step = mapped(allm.step)
 stream = mapped(allm.stream)
 stream_embed = mapped(allm.stream_embed)

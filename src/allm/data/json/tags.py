@@ -17,6 +17,7 @@ from cattrs.gen import make_dict_unstructure_fn
 
 from allm.data import structuring as core
 from allm.data.audio import Audio
+from allm.data.bulk import BulkError
 from allm.data.cache import Cache, CacheContents
 from allm.data.citation import Citation, SourcePlace
 from allm.data.content import Part
@@ -133,6 +134,7 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
         SessionError,
         SessionConflict,
         UnwrapError,
+        BulkError,
     )
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",)}

@@ -26,8 +26,8 @@ async def count_tokens(engine: Engine, messages: Input, **options: Unpack[CallOp
 
         counted = await allm.count_tokens(engine, thread, tools=[weather])
 
-    Anthropic, Gemini and OpenAI's Responses API count it themselves, without charge. For all others it is an estimate,
-    and `exact` is False. Nothing of it is kept.
+    Anthropic, Gemini (both on Vertex AI too), Bedrock and OpenAI's Responses API count it themselves, without charge.
+    For all others it is an estimate, and `exact` is False. Nothing of it is kept.
 
     Args:
         engine: The engine that would make the call.
@@ -62,7 +62,7 @@ async def count(call: ModelCall) -> TokenCount:
     prepared = prepare_call(call, counter)
     unary = beside(_TOKENS, call, counter)
     with unary.running(model=call.request.model) as span:
-        counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span)
+        counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span, prepared=prepared)
         span.stop(tokens=counted.tokens, exact=counted.exact)
     if counted.exact and call.adapter_options.cached_content is None:
         from allm.runtime.prompt_size import remember_count

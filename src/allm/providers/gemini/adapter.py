@@ -242,12 +242,12 @@ class Gemini(Connection, StreamAdapter):
         )
 
     def companion(self, service: Companion) -> Any:
-        """Caches, token counts, the list of models, files and batches; on Vertex AI, which has its own, caches only."""
+        """Caches, token counts, the list of models, files and batches; Vertex AI has caches and counts only."""
         if service == "caches":
             from allm.providers.gemini import caches
 
             return caches.Caches(self)
-        if self._place is not None:
+        if self._place is not None and service != "token_counter":
             return None
         from allm.providers.gemini import batches, files, model_list, token_counter
 
