@@ -12,6 +12,7 @@ from allm.data.problems import refuse
 from allm.data.token_count import estimated_tokens
 from allm.data.user_functions import call_user
 from allm.execution.event_changes import ChangedEvents
+from allm.execution.failures import name_model
 from allm.execution.options import ModelCall, check_answered, prepare_call
 from allm.runtime.catalog import lookup
 from allm.runtime.fitting import check_length, was_too_long
@@ -54,6 +55,7 @@ def still_too_long(call: ModelCall, prepared: Any) -> AdapterError | None:
     try:
         check_length(call.adapter.provider, call.request, sent)
     except AdapterError as error:
+        name_model(error, call.request.model)
         return error
     return None
 

@@ -279,7 +279,6 @@ async def _until_ended(
         from allm.execution.compaction import still_too_long
 
         if (error := still_too_long(call, prepared)) is not None:
-            name_model(error, call.request.model)
             await context.send.send((Failed(error),))
             return
     await _retried(call, prepared, context, held, span)
