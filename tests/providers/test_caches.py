@@ -154,6 +154,22 @@ async def test_what_the_cache_has_is_not_sent_again(autojump_clock, server, engi
     assert response.output_text == "The butler."
 
 
+async def test_a_large_file_in_a_cache(autojump_clock, server, engine, tmp_path):
+    """Is not sent again either, whether it is on disk or in memory; another one is."""
+    content = b"%PDF-1.4 " + bytes(range(256)) * 2000
+    (tmp_path / "a.pdf").write_bytes(content)
+    book = allm.user("Read it.", allm.Document.from_file(tmp_path / "a.pdf"))
+    cache = await made(server, engine, [book])
+    assert len(server.requests[0].body) > len(content)
+    server.add(*[Reply.script("gemini", [fake.text("Yes.")])] * 2)
+    same = allm.user("Read it.", allm.Document.from_bytes(content, "application/pdf"))
+    await allm.generate(engine, [same, QUESTION], cached_content=cache)
+    assert len(server.requests[1].body) < 1000
+    other = allm.user("Read it.", allm.Document.from_bytes(content[:-1] + b"x", "application/pdf"))
+    await allm.generate(engine, [other, QUESTION], cached_content=cache)
+    assert len(server.requests[2].body) > len(content)
+
+
 async def test_cached_tools_are_run(autojump_clock, server, engine):
     """A turn goes on from the cache in each of its calls."""
     cache = await made(server, engine, tools=[shelf])

@@ -71,6 +71,33 @@ def test_what_is_no_upload_is_refused():
     assert services.files == {}
 
 
+@pytest.mark.parametrize("fields", [{}, {"project": "p-1", "location": "us-central1"}], ids=["gemini", "vertex"])
+async def test_a_cache_lives_until_it_is_deleted(fields):
+    """Made, used, found, listed, kept for longer and deleted; what is not there is `not_found`."""
+    services = Services(tokens=2048)
+    async with WireServer(default=services) as server:
+        adapter = Gemini(api_key="k", base_url=server.base_url, **fields)
+        engine = allm.Engine(adapter=adapter, model="gemini-3.5-flash", retry=None)
+        cache = await allm.caches.create(engine, [allm.system("Be brief."), allm.user("A book.")], expires_in=60)
+        other = await allm.caches.create(engine, "Another book.", display_name="other", expires_at=4e9)
+        assert (cache.tokens, cache.model, other.display_name) == (2048, "gemini-3.5-flash", "other")
+        assert 59 < cache.expires_at - cache.created_at < 61
+        assert other.expires_at == 4e9
+        assert services.caches[cache.name]["contents"][0]["parts"] == [{"text": "A book."}]
+        assert [each.name for each in await allm.caches.list(engine)] == [cache.name, other.name] == [*services.caches]
+        longer = await allm.caches.update(engine, cache, expires_in=7200)
+        assert longer.expires_at > cache.expires_at + 7000
+        assert (await allm.caches.get(engine, longer)) == longer
+        server.add(Reply.script("gemini", [fake.text("Yes.")]))
+        response = await allm.generate(engine, "Who did it?", cached_content=longer)
+        assert (response.output_text, server.requests[-1].json()["cachedContent"]) == ("Yes.", cache.name)
+        await allm.caches.delete(engine, cache)
+        for call in (allm.caches.get, allm.caches.delete):
+            with pytest.raises(allm.AdapterError) as caught:
+                await call(engine, cache)
+            assert caught.value.reason == "not_found"
+
+
 @pytest.mark.parametrize("vendor", CHATS)
 async def test_models_and_counts(vendor):
     """The models that are given, and the tokens; else as many as the request is long."""

@@ -40,8 +40,7 @@ class Usage:
         input_tokens: The inclusive prompt total: cached and cache-written tokens are part of it.
         output_tokens: Everything generated, reasoning included.
         input_cost, output_cost, total_cost: US dollars: what the provider says it charged, else what the tokens cost
-            where the model's prices are known. A total that the provider reports may hold more than the other two, such
-            as searches.
+            where the model's prices are known. A total may hold more than the other two, such as searches.
         extra: Counts of one provider only, under its own names. Those that have prices of their own have the same name
             everywhere: `input_audio_tokens`, `cache_audio_read_tokens` (part of it), `output_audio_tokens`,
             `input_image_tokens`, `output_image_tokens`; each is part of `input_tokens` or `output_tokens`.

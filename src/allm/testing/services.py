@@ -12,6 +12,7 @@ import attrs
 
 from allm.data.json.text import as_list, as_object, as_objects
 from allm.providers.fake.images import plain_png
+from allm.testing.kept_caches import KeptCaches
 from allm.testing.kept_files import FileShape, KeptFile, KeptFiles, form_of
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply
@@ -30,8 +31,9 @@ class Services:
         services = Services(transcript="Hello.")
         async with WireServer(default=services) as server: ...
 
-    Files are kept and given back. Embeddings, images, rankings and speech are made from the requests, as the fakes make
-    them: the same for the same. Queued replies go first; queue those of a chat with a `path`.
+    Files and Gemini's caches are kept and given back. Embeddings, images, rankings and speech are made from the
+    requests, as the fakes make them: the same for the same. Queued replies go first; queue those of a chat with a
+    `path`.
 
     Args:
         models: The ids of the models.
@@ -41,6 +43,7 @@ class Services:
 
     Attributes:
         files: The files by their ids, each with `filename`, `mime_type` and `content`.
+        caches: The cached prompts by their names, each as Gemini has it, with its `contents`.
     """
 
     models: Sequence[str] = ("model-a", "model-b")
@@ -48,11 +51,17 @@ class Services:
     transcript: str = "What was said."
     flagged: Sequence[str] = ("kill",)
     _files: KeptFiles = attrs.field(factory=KeptFiles, init=False)
+    _caches: KeptCaches = attrs.field(factory=KeptCaches, init=False)
 
     @property
     def files(self) -> dict[str, KeptFile]:
         """The files by their ids."""
         return self._files.kept
+
+    @property
+    def caches(self) -> dict[str, dict[str, Any]]:
+        """The cached prompts by their names."""
+        return self._caches.kept
 
     def __call__(self, request: RecordedRequest) -> Reply:
         """The reply to a request; 404 for what is none of these services."""
@@ -135,6 +144,15 @@ class Services:
         answer = {"content": {"parts": [part], "role": "model"}, "finishReason": "STOP", "index": 0}
         return Reply.json({"candidates": [answer], "usageMetadata": {"promptTokenCount": 1, "totalTokenCount": 1}})
 
+    def _create_cache(self, request: RecordedRequest, folder: str | None) -> Reply:
+        return self._caches.create(folder or "", request, self.tokens)
+
+    def _list_caches(self, _request: RecordedRequest) -> Reply:
+        return self._caches.list()
+
+    def _cache(self, request: RecordedRequest, name: str) -> Reply:
+        return self._caches.one(name, request)
+
     def _upload(self, request: RecordedRequest) -> Reply:
         return self._files.upload(_shape(request), request)
 
@@ -170,6 +188,7 @@ def _base64(data: bytes) -> str:
 
 
 _Answer = Callable[..., Reply]
+_CACHE = r"/((?:projects/[^/]+/locations/[^/]+/)?cachedContents/[^/]+)$"
 _ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("POST", r"/embeddings$|:batchEmbedContents$", Services._embeddings),
     ("POST", r"/(?:input_tokens|count_tokens)$|:countTokens$", Services._count),
@@ -180,6 +199,9 @@ _ROUTES: tuple[tuple[str, str, _Answer], ...] = (
     ("POST", r"/moderations$", Services._moderation),
     ("POST", r"/rerank$", Services._ranking),
     ("POST", r":generateContent$", Services._gemini),
+    ("POST", r"/(projects/[^/]+/locations/[^/]+/)?cachedContents$", Services._create_cache),
+    ("GET", r"/cachedContents$", Services._list_caches),
+    *((method, _CACHE, Services._cache) for method in ("GET", "PATCH", "DELETE")),
     ("POST", r"/upload/\w+/files$", Services._upload_in_pieces),
     ("POST", r"/files$", Services._upload),
     ("GET", r"/files$", Services._list),

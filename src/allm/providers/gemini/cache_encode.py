@@ -86,4 +86,12 @@ def plain_model(name: str) -> str:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(dumps(value)).hexdigest()[:32]
+    return hashlib.sha256(dumps(value, _digest_of_file)).hexdigest()[:32]
+
+
+def _digest_of_file(text: Any) -> str:
+    """Of a large file's text, which is made while it is sent, and is never in memory as a whole."""
+    digest = hashlib.sha256()
+    for piece in text.pieces():
+        digest.update(piece)
+    return digest.hexdigest()
