@@ -38,6 +38,8 @@ LONG = {
     "providers/test_bad_wire.py",
     "providers/test_keys_stay_hidden.py",
     "providers/test_what_can_be_saved.py",
+    "runs/test_cancelled.py",
+    "runs/test_kill.py",
     "session/test_kill.py",
     "session/test_passed_on.py",
     "session/test_rows.py::test_a_turn_writes_what_is_new",

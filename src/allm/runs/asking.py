@@ -6,6 +6,7 @@ batch endpoints, has the same two methods.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
@@ -104,19 +105,17 @@ class OneByOne:
         earlier: Usage | None = None
         while True:
             value, error = await self._once(request)
-            usage = getattr(value, "usage", None)
-            if earlier is not None:
-                usage = earlier + usage if isinstance(usage, Usage) else earlier
+            usage = _total(earlier, getattr(value, "usage", None), getattr(value, "abandoned_usage", None))
             if error is None or not isinstance(error, AdapterError) or not error.retryable:
                 break
             if not attempts.has_another(self._policy, error):
                 if attempts.given_up:
                     return None
                 break
-            earlier = usage if isinstance(usage, Usage) else earlier
+            earlier = usage
             await trio.sleep_until(attempts.resume)
         failed = error is not None
-        cost = usage.total_cost if isinstance(usage, Usage) else None
+        cost = None if usage is None else usage.total_cost
         count = attempts.failures + (not failed)
         return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since)
 
@@ -138,6 +137,12 @@ class OneByOne:
 
     def _call_of_user(self, request: Any) -> Any:
         return self.call(self.engine, request, **self.options)
+
+
+def _total(*parts: Any) -> Usage | None:
+    """The sum of what the attempts of an input have used, as far as they say."""
+    known = [part for part in parts if isinstance(part, Usage)]
+    return functools.reduce(Usage.__add__, known) if known else None
 
 
 def is_of_library(call: Callable[..., Any]) -> bool:

@@ -306,6 +306,8 @@ async def _opened(plan: _Plan) -> AsyncGenerator[BulkRun[Any]]:
                 yield run
             finally:
                 run._close()
+                if hasattr(journal, "patience"):
+                    journal.patience = CLEANUP_SECONDS
                 nursery.cancel_scope.cancel()
     finally:
         with trio.move_on_after(CLEANUP_SECONDS, shield=True):
