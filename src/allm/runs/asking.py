@@ -29,7 +29,17 @@ __all__ = ["Asker", "OneByOne"]
 
 
 class Asker(Protocol):
-    """Asks for the answers of jobs."""
+    """Asks for the answers of jobs.
+
+    One that hands inputs over to a service, such as a vendor's batch endpoint, notes that in the journal before and
+    after (`Journal.save_batch`), looks there first for the jobs that it gets (`batches`), since an earlier run may have
+    handed them over, and removes the note when their outcomes are saved (`close_batch`).
+
+    Attributes:
+        limit: Jobs that it may have taken and that have not been saved.
+    """
+
+    limit: int
 
     async def run(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None], /) -> None:
         """Take jobs until there are no more, and finish each: with None if it was not asked to the end."""

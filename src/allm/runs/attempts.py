@@ -41,12 +41,14 @@ class Attempts:
         resume: When the current wait for another attempt ends, on the Trio clock.
         scope: Cancels it.
         refused_since: When it was refused first.
+        in_line: It waits at the engine's limiter.
         given_up: Its wait was cut short, since the run ends; it is asked again when the run is resumed.
     """
 
     failures: int = attrs.field(default=0, init=False)
     resume: float = attrs.field(default=-math.inf, init=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    in_line: bool = attrs.field(default=False, init=False)
     given_up: bool = attrs.field(default=False, init=False)
     refused_since: float = attrs.field(default=math.inf, init=False)
     _refusals: int = attrs.field(default=0, init=False)
@@ -56,7 +58,7 @@ class Attempts:
     def give_up(self) -> None:
         """End a wait for another attempt; what is being asked right now goes on."""
         self.given_up = True
-        if trio.current_time() < self.resume:
+        if self.in_line or trio.current_time() < self.resume:
             self.scope.cancel()
 
     def failed(self, policy: BulkRetry, error: AdapterError) -> float | None:
@@ -79,11 +81,11 @@ class Attempts:
             self.failures += 1
             if self.given_up or self.failures >= policy.attempts:
                 return None
-            return policy.wait(error, self.failures)
+            return policy.after(error, self.failures)
         if not self._refusals:
             self.refused_since = now
         self._refusals += 1
-        wait = policy.wait(error, self._refusals)
+        wait = policy.after(error, self._refusals)
         if self.given_up or wait is None or now + wait - self.refused_since > MOST_REFUSED:
             return None
         return wait
@@ -108,7 +110,7 @@ class BulkRetry(RetryPolicy):
         item = asking_for.get()
         return RetryPolicy.delay(self, error, attempt) if item is None else item.failed(self, error)
 
-    def wait(self, error: AdapterError, failures: int) -> float | None:
+    def after(self, error: AdapterError, failures: int) -> float | None:
         """Seconds to wait after that many failures; None if the same request cannot succeed later."""
         return RetryPolicy.delay(self, error, failures)
 

@@ -19,7 +19,7 @@ from allm.execution.generate import generate
 from allm.execution.options import application_defaults, engine_for_chat
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.http.transport import CLEANUP_SECONDS
-from allm.runs.asking import OneByOne, is_of_library
+from allm.runs.asking import Asker, OneByOne, is_of_library
 from allm.runs.attempts import with_retries
 from allm.runs.delivery import Delivery
 from allm.runs.fingerprint import Fingerprints
@@ -238,10 +238,14 @@ class _Plan:
         given = {**application_defaults(), **self.engine.params, **self.options}.get("response_format")
         return given if is_type(given) else given.output_type if isinstance(given, JsonSchema) else None
 
+    def _asker(self) -> Asker:
+        return OneByOne(with_retries(self.engine, self.attempts), self.call, self.options, self.limit)
+
     def opened(self, journal: Journal | None, run: BulkRun[Any], limiter: trio.CapacityLimiter) -> Parts:
         """Make the parts of a run; blocks."""
         spending = Spending.after(self.budget, RunTotals() if journal is None else journal.totals())
-        jobs = Jobs(self.limit, spending, run._stop)
+        asker = self._asker()
+        jobs = Jobs(asker.limit, spending, run._stop)
         if self.dedupe and (index := getattr(journal, "index_fingerprints", None)) is not None:
             index()
         seen = None
@@ -262,9 +266,9 @@ class _Plan:
             copied=run._copied,
             ask=jobs.put,
         )
-        window = Window(4 * self.limit, min(self.limit, AHEAD))
+        window = Window(4 * asker.limit, min(asker.limit, AHEAD))
         return Parts(
-            asker=OneByOne(with_retries(self.engine, self.attempts), self.call, self.options, self.limit),
+            asker=asker,
             journal=journal,
             limiter=limiter,
             on_progress=self.on_progress,
