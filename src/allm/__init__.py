@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        caches,
         compact,
         fake,
         files,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
     from allm.data.audio import Audio
     from allm.data.bulk import BulkError, BulkItem, BulkReason
+    from allm.data.cache import Cache, CacheContents
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
@@ -205,6 +207,8 @@ __all__ = [
     "BulkItem",
     "BulkReason",
     "BulkRun",
+    "Cache",
+    "CacheContents",
     "CachePoint",
     "CallOptions",
     "ChatCompleted",
@@ -361,6 +365,7 @@ __all__ = [
     "blocking",
     "bulk",
     "cache_point",
+    "caches",
     "chat",
     "classify",
     "compact",

@@ -6,8 +6,8 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "compact", "fake", "files", "hosted", "keys", "mcp", "models", "providers"),
-        *("render",),
+        *("adapters", "aio", "blocking", "caches", "compact", "fake", "files", "hosted", "keys", "mcp", "models"),
+        *("providers", "render"),
         *("session", "telemetry", "testing", "web"),
     }
 )
@@ -16,6 +16,7 @@ MODULES = frozenset(
 _NAMES = {
     "data.audio": "Audio",
     "data.bulk": "BulkError BulkItem BulkReason",
+    "data.cache": "Cache CacheContents",
     "data.citation": "Citation SourcePlace",
     "data.content": (
         "AudioPart CachePoint DocumentPart HostedCall ImagePart Part ProviderPart ReasoningPart TextPart ToolCall "

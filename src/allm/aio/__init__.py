@@ -15,12 +15,13 @@ which has ended when the cancellation goes on; leaving a block closes its connec
 from __future__ import annotations
 
 import allm
-from allm.aio import files, session
+from allm.aio import caches, files, session
 from allm.aio.calls import run
 from allm.aio.mapped import mapped
 
 __all__ = [
     "bulk",
+    "caches",
     "chat",
     "classify",
     "count_tokens",

@@ -18,12 +18,13 @@ async functions on Trio. Ctrl-C cancels the call.
 from __future__ import annotations
 
 import allm
-from allm.blocking import files, session
+from allm.blocking import caches, files, session
 from allm.blocking.calls import run
 from allm.blocking.mapped import mapped
 
 __all__ = [
     "bulk",
+    "caches",
     "chat",
     "classify",
     "count_tokens",

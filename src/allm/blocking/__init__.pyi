@@ -3,12 +3,13 @@
 from contextlib import AbstractContextManager
 from typing import Any, overload
 
-from allm.blocking import files as files, session as session
+from allm.blocking import caches as caches, files as files, session as session
 from allm.blocking.blocks import EventsBlock
 from allm.blocking.calls import run as run
 
 __all__ = [
     "bulk",
+    "caches",
     "chat",
     "classify",
     "count_tokens",
@@ -73,7 +74,7 @@ def bulk(
     requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[T]],
-    limit: int = 64,
+    limit: int | None = None,
     journal: str | os.PathLike[str] | None = None,
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
@@ -85,6 +86,8 @@ def bulk(
     changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
     on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> AbstractContextManager[Any]: ...
@@ -94,7 +97,7 @@ def bulk(
     requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: None = None,
-    limit: int = 64,
+    limit: int | None = None,
     journal: str | os.PathLike[str] | None = None,
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
@@ -106,6 +109,8 @@ def bulk(
     changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
     on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> AbstractContextManager[Any]: ...

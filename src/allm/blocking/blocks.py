@@ -38,16 +38,18 @@ class BlockingBlock:
         self._hold: Hold
         self._job: Job[None]
         self._events: FedStream[Any] | None = None
-        self._opened = self._left = self._waits = False
+        self._left = self._waits = False
         self._entered_by = 0
 
     def __enter__(self) -> Any:
         self._entered_by = threading.get_ident()
-        self._hold = Hold(self._block, trio_thread(), self._is_open)
+        self._hold = Hold(self._block, trio_thread(), self._waiter.wake)
         self._job = Job(self._hold.run, self._waiter.wake)
         thread, context = trio_thread(), call_context(self._waiter)
         interrupted = self._waiter.until(
-            lambda: self._opened or self._job.has_ended, self._job.cancel, lambda: thread.start(self._job, context)
+            lambda: self._hold.is_open or self._job.has_ended,
+            self._job.cancel,
+            lambda: thread.start(self._job, context),
         )
         if interrupted is not None:  # it may have been entered before the cancellation reached it
             self._waiter.until(lambda: self._job.has_ended, self._job.cancel, self._job.cancel)
@@ -92,10 +94,6 @@ class BlockingBlock:
         if self._events is not None:
             self._events._close()
         self._hold.leave()
-
-    def _is_open(self) -> None:
-        self._opened = True
-        self._waiter.wake()
 
 
 @final

@@ -259,6 +259,13 @@ class Response(Generic[OutputT_co]):
         return self.message.hosted_calls
 
     @property
+    def pending_hosted_calls(self) -> tuple[HostedCall, ...]:
+        """Those of them that wait for the caller: `allm.hosted.approve`, `deny` and `screenshot` make answers."""
+        content = self.message.content
+        parts = () if isinstance(content, str) else content
+        return tuple(part for part in parts if isinstance(part, HostedCall) and part.status == "requires_action")
+
+    @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
         """The thinking parts, in order."""
         return self.message.reasoning

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -25,7 +25,7 @@ from allm.runs.attempts import Attempts, BulkRetry, asking_for
 from allm.runs.jobs import Job, Jobs, Outcome
 from allm.runtime.engine import Engine
 
-__all__ = ["Asker", "OneByOne"]
+__all__ = ["Asker", "CancelsBatches", "OneByOne"]
 
 
 class Asker(Protocol):
@@ -47,6 +47,15 @@ class Asker(Protocol):
 
     def stop(self) -> None:
         """Finish what is under way, and begin nothing."""
+        ...
+
+
+@runtime_checkable
+class CancelsBatches(Protocol):
+    """An `Asker` with something at the provider that goes on by itself."""
+
+    def cancel(self) -> None:
+        """End that too."""
         ...
 
 
@@ -94,11 +103,15 @@ class OneByOne:
     async def _work(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
         is_inner.set(True)  # failures are data here
         while (job := await jobs.take()) is not None:
-            try:
-                outcome = await self._ask(job.request)
-            finally:
-                jobs.ended()
-            finish(job, outcome)
+            await self.ask(job, jobs, finish)
+
+    async def ask(self, job: Job, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
+        """Ask one input, and finish it."""
+        try:
+            outcome = await self._ask(job.request)
+        finally:
+            jobs.ended()
+        finish(job, outcome)
 
     async def _ask(self, request: Any) -> Outcome | None:
         attempts = Attempts()

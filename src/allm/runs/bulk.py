@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sized
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Sized
 from contextlib import asynccontextmanager
 from typing import Any, Literal, TypeVar, overload
 
 import trio
 
 from allm.data.attrs_classes import frozen
-from allm.data.errors import OptionError
-from allm.data.request import JsonSchema
 from allm.data.response import Response
-from allm.data.types.hints import is_type
 from allm.execution.generate import generate
-from allm.execution.options import application_defaults, engine_for_chat
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.http.transport import CLEANUP_SECONDS
-from allm.runs.asking import Asker, OneByOne, is_of_library
-from allm.runs.attempts import with_retries
-from allm.runs.delivery import Delivery
-from allm.runs.fingerprint import Fingerprints
-from allm.runs.intake import AHEAD, Intake, Window
-from allm.runs.jobs import Jobs, Spending
-from allm.runs.journal import Journal, RunTotals, in_turn, open_journal
-from allm.runs.lookup import LookUp
+from allm.runs.journal import in_turn
+from allm.runs.plan import Plan
 from allm.runs.run import EXAMPLE, BulkRun, Parts
-from allm.runs.saving import Saver
 from allm.runtime.engine import Engine
-from allm.runtime.option_table import check_options, seal
+from allm.runtime.option_table import seal
 
 __all__ = ["ShardReport", "bulk", "run_shard"]
 
@@ -43,7 +32,7 @@ def bulk(
     requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[T]],
-    limit: int = 64,
+    limit: int | None = None,
     journal: str | os.PathLike[str] | None = None,
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
@@ -55,6 +44,8 @@ def bulk(
     changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
     on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[T]]: ...
@@ -64,7 +55,7 @@ def bulk(
     requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: None = None,
-    limit: int = 64,
+    limit: int | None = None,
     journal: str | os.PathLike[str] | None = None,
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
@@ -76,6 +67,8 @@ def bulk(
     changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
     on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[Response]]: ...
@@ -84,7 +77,7 @@ def bulk(
     requests: Iterable[Any] | AsyncIterable[Any],
     *,
     call: Callable[..., Awaitable[Any]] | None = None,
-    limit: int = 64,
+    limit: int | None = None,
     journal: str | os.PathLike[str] | None = None,
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
@@ -96,6 +89,8 @@ def bulk(
     changed: Literal["error", "rerun"] = "error",
     replay: bool = True,
     dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
     on_progress: Callable[[BulkRun[Any]], Any] | None = None,
     **options: Any,
 ) -> StreamBlock[BulkRun[Any]]:
@@ -112,10 +107,11 @@ def bulk(
 
     Args:
         engine: The adapter, the model and the defaults of the calls.
-        requests: An iterable or async iterable of what `call` takes, read as needed: at most 4 x `limit` are in memory.
+        requests: An iterable or async iterable of what `call` takes, read as needed: at most 4 x `limit` are in
+            memory, of batches `limit`.
         call: Asks for one input: `allm.generate` (the default), `allm.chat`, `allm.embed`, or an async function of
             `(engine, request)`.
-        limit: Most calls at once.
+        limit: Most calls at once (64), or most inputs in batches that have not ended (50,000).
         journal: A path of a SQLite file, or the URL of a PostgreSQL database; None keeps nothing.
         run: The name of the run in the journal.
         key: Names an input, from its index and the input; it has to be the same when the run is resumed. None: its
@@ -129,6 +125,9 @@ def bulk(
         changed: What to do when an input, the model or an option is not what it was: "error", or "rerun" to ask again.
         replay: Whether to deliver what the journal has.
         dedupe: Ask inputs that are the same once, and give all of them the answer.
+        within: Seconds in which all answers have to be there. From 86,400 on (a day) they are asked for through the
+            provider's batches, for half the price, where it has any.
+        via: "batch": through the provider's batches in any case. They need a `journal`, which keeps their ids.
         on_progress: Called with the run when items have ended, at most once for each item that is read. May be async.
         options: Options of `call`.
 
@@ -151,6 +150,8 @@ def bulk(
         changed=changed,
         replay=replay,
         dedupe=dedupe,
+        within=within,
+        via=via,
         on_progress=on_progress,
         options=options,
     )
@@ -160,142 +161,13 @@ def _block(
     engine: Engine, requests: Iterable[Any] | AsyncIterable[Any], *, options: dict[str, Any], **settings: Any
 ) -> StreamBlock[BulkRun[Any]]:
     seal(options)
-    plan = _Plan(engine=engine, requests=requests, options=options, **settings)
+    plan = Plan(engine=engine, requests=requests, options=options, **settings)
     plan.check()
     return StreamBlock(functools.partial(_opened, plan), EXAMPLE)
 
 
-@frozen(kw_only=True, eq=False)
-class _Plan:
-    """The arguments of a run."""
-
-    engine: Engine
-    requests: Iterable[Any] | AsyncIterable[Any]
-    call: Callable[..., Awaitable[Any]]
-    limit: int
-    journal: str | os.PathLike[str] | Journal | None
-    run: str
-    key: Callable[[int, Any], Any] | None
-    ordered: bool
-    budget: float | None
-    attempts: int
-    max_failures: int | None
-    retry: Literal["retryable", "all"]
-    changed: Literal["error", "rerun"]
-    replay: bool
-    dedupe: bool
-    on_progress: Callable[[BulkRun[Any]], Any] | None
-    options: Mapping[str, Any]
-    first: int = 0
-    is_shard: bool = False
-
-    def check(self) -> None:
-        """Refuse invalid arguments, before anything is opened."""
-        if isinstance(self.requests, (str, bytes, Mapping)) or not isinstance(self.requests, Iterable | AsyncIterable):
-            raise _invalid("requests", self.requests, "an iterable or async iterable of requests, such as a list")
-        for name, least in (("limit", 1), ("attempts", 1), ("first", 0)):
-            _check_count(name, getattr(self, name), least)
-        if self.max_failures is not None:
-            _check_count("max_failures", self.max_failures, 0)
-        if self.budget is not None and not (
-            isinstance(self.budget, (int, float)) and not isinstance(self.budget, bool) and self.budget > 0
-        ):
-            raise _invalid("budget", self.budget, "US dollars, more than 0")
-        if self.retry not in ("retryable", "all"):
-            raise _invalid("retry", self.retry, "'retryable' or 'all'").advised(
-                "; how a call is retried is Engine(retry=...), and attempts="
-            )
-        if self.changed not in ("error", "rerun"):
-            raise _invalid("changed", self.changed, "'error' or 'rerun'")
-        if not callable(self.call):
-            raise _invalid("call", self.call, "an async function of (engine, request)")
-        if not isinstance(self.run, str) or not self.run or "\0" in self.run:
-            raise _invalid("run", self.run, "the name of the run, a text that is not empty")
-        if self._is_chat:
-            check_options(self.options)
-            engine_for_chat(self.engine)
-
-    @property
-    def _call_name(self) -> str:
-        return getattr(self.call, "__name__", "") if is_of_library(self.call) else ""
-
-    @property
-    def _is_chat(self) -> bool:
-        return self._call_name in {"generate", "chat"}
-
-    def open_journal(self) -> Journal | None:
-        """Open the journal; blocks."""
-        if isinstance(self.journal, str | os.PathLike):
-            return open_journal(self.journal, self.run)
-        if self.journal is None and self.dedupe:
-            from allm.runs.sqlite import SqliteJournal
-
-            return SqliteJournal("", self.run)  # on disk, for as long as the run
-        return self.journal
-
-    def output_type(self) -> Any:
-        """The type for structured output of all calls."""
-        given = {**application_defaults(), **self.engine.params, **self.options}.get("response_format")
-        return given if is_type(given) else given.output_type if isinstance(given, JsonSchema) else None
-
-    def _asker(self) -> Asker:
-        return OneByOne(with_retries(self.engine, self.attempts), self.call, self.options, self.limit)
-
-    def opened(self, journal: Journal | None, run: BulkRun[Any], limiter: trio.CapacityLimiter) -> Parts:
-        """Make the parts of a run; blocks."""
-        spending = Spending.after(self.budget, RunTotals() if journal is None else journal.totals())
-        asker = self._asker()
-        jobs = Jobs(asker.limit, spending, run._stop)
-        if self.dedupe and (index := getattr(journal, "index_fingerprints", None)) is not None:
-            index()
-        seen = None
-        if self.key is not None:
-            from allm.runs.sqlite import KeysSeen
-
-            seen = KeysSeen()
-        look_up = LookUp(
-            journal=journal,
-            limiter=limiter,
-            fingerprints=None if journal is None else Fingerprints(self.engine, self.options, self._call_name),
-            seen=seen,
-            changed=self.changed,
-            retries_all=self.retry == "all",
-            dedupe=self.dedupe,
-            output_type=self.output_type(),
-            replayed=run._replayed,
-            copied=run._copied,
-            ask=jobs.put,
-        )
-        window = Window(4 * asker.limit, min(asker.limit, AHEAD))
-        return Parts(
-            asker=asker,
-            journal=journal,
-            limiter=limiter,
-            on_progress=self.on_progress,
-            max_failures=self.max_failures,
-            replays=self.replay,
-            is_shard=self.is_shard,
-            spending=spending,
-            delivery=Delivery(self.ordered, self.first),
-            window=window,
-            intake=Intake(self.requests, self.key, self.first, window, look_up),
-            look_up=look_up,
-            jobs=jobs,
-            saver=None if journal is None else Saver(journal, limiter, run._saved, run._stop),
-        )
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise _invalid(name, value, f"a whole number, {least} or more")
-
-
-def _invalid(name: str, value: Any, expected: str) -> OptionError:
-    return OptionError(f"{name} is {value!r:.80}; expected {expected}", reason="invalid_value", option=name)
-
-
 @asynccontextmanager
-async def _opened(plan: _Plan) -> AsyncGenerator[BulkRun[Any]]:
+async def _opened(plan: Plan) -> AsyncGenerator[BulkRun[Any]]:
     limiter = trio.CapacityLimiter(1)
     journal = await in_turn(limiter, plan.open_journal)
     parts: Parts | None = None
@@ -387,6 +259,8 @@ async def run_shard(
         changed=changed,
         replay=False,
         dedupe=False,
+        within=None,
+        via=None,
         on_progress=on_progress,
         options=options,
         first=first,

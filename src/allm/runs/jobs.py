@@ -66,6 +66,11 @@ class Spending:
         known = totals.done if totals.spent else 0
         return cls(budget, totals.spent, known, totals.spent if known else 0.0)
 
+    @property
+    def knows_costs(self) -> bool:
+        """Whether an answer has told what it costs."""
+        return self._known > 0
+
     def add(self, cost: float | None) -> None:
         """Count an answer."""
         if cost is not None:
@@ -105,6 +110,11 @@ class Jobs:
     _ended: bool = attrs.field(default=False, init=False)
     _lot: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _arrived: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+
+    @property
+    def needs_cost(self) -> bool:
+        """Whether a budget has to know first what an answer costs."""
+        return self._spending.budget is not None and not self._spending.knows_costs
 
     def put(self, jobs: list[Job]) -> None:
         """Add jobs."""

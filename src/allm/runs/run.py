@@ -24,7 +24,7 @@ from allm.data.errors import StreamError
 from allm.data.response import Usage
 from allm.data.user_functions import call_user
 from allm.execution.stream.block import nursery_boundary
-from allm.runs.asking import Asker
+from allm.runs.asking import Asker, CancelsBatches
 from allm.runs.attempts import CROWDED, is_fatal
 from allm.runs.delivery import Delivery
 from allm.runs.intake import Intake, Window
@@ -109,6 +109,22 @@ class BulkRun(Generic[T]):
         """Send nothing more. What is under way is finished, saved and delivered; then reading raises `BulkError`."""
         what = "the run was stopped before its end; run it again with the same journal to go on"
         self._stop(BulkError(what, reason="stopped"))
+
+    def cancel(self) -> None:
+        """As `stop`, and end the batches at the provider; what it has answered is still collected and delivered.
+
+        Without batches it is `stop`.
+        """
+        asker = self._parts.asker
+        if not isinstance(asker, CancelsBatches):
+            self.stop()
+            return
+        if not self._over:
+            what = "the run was cancelled before its end; run it again with the same journal to go on"
+            self._why = self._why or BulkError(what, reason="stopped")
+            self._parts.intake.stop()
+            self._parts.jobs.drop()
+            asker.cancel()
 
     def __aiter__(self) -> BulkRun[T]:
         return self

@@ -115,14 +115,25 @@ class Saver:
     deliver: Callable[[Sequence[Finished], float], None]
     failed: Callable[[Exception], None]
     unsaved: list[Finished] = attrs.field(factory=list[Finished], init=False)
+    _added: int = attrs.field(default=0, init=False)
+    _saved: int = attrs.field(default=0, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _broken: bool = attrs.field(default=False, init=False)
     _lot: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
+    _flushed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
 
     def add(self, finished: Finished) -> None:
         """Save an item."""
         self.unsaved.append(finished)
+        self._added += 1
         self._lot.unpark_all()
+
+    async def flushed(self) -> None:
+        """Wait until what was added before is in the journal."""
+        await trio.lowlevel.checkpoint()
+        wanted = self._added
+        while self._saved < wanted and not self._broken:
+            await self._flushed.park()
 
     def close(self) -> None:
         """Save what is left, and end."""
@@ -146,7 +157,9 @@ class Saver:
                     self._broken = True
                     self.failed(error)
                 else:
+                    self._saved += len(batch)
                     self.deliver(batch, spent)
+                self._flushed.unpark_all()
 
     def _save(self, batch: Sequence[Finished]) -> float:
         rows = [row_of(finished) for finished in batch]

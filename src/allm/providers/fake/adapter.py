@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, final, get_args
+from typing import TYPE_CHECKING, Any, final, get_args
 
 import attrs
 import trio
 
-from allm.adapters import AdapterOptions, Emit, MessageBuilder, call_user, dumps, parse_arguments, wrong_type
+from allm.adapters import (
+    AdapterOptions,
+    Companion,
+    Emit,
+    MessageBuilder,
+    Origin,
+    call_user,
+    check_cache,
+    dumps,
+    parse_arguments,
+    wrong_type,
+)
 from allm.data.content import HostedCall
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
@@ -45,6 +56,9 @@ from allm.data.script import (
     ToolCallItem,
     UsageItem,
 )
+
+if TYPE_CHECKING:
+    from allm.providers.fake.caches import FakeCaches
 
 __all__ = ["Fake"]
 
@@ -108,6 +122,7 @@ class Fake:
         self._next = 0
         self._respond = respond
         self.requests: list[Request] = []
+        self._caches: FakeCaches | None = None
 
     @property
     def remaining(self) -> int:
@@ -131,15 +146,30 @@ class Fake:
         """Scripts may have the calls of any."""
         return True
 
-    def prepare(self, request: Request, _options: AdapterOptions) -> _FakeCall:
+    def companion(self, service: Companion) -> FakeCaches | None:
+        """Caches, in memory."""
+        if service != "caches":
+            return None
+        if self._caches is None:
+            from allm.providers.fake.caches import FakeCaches
+
+            self._caches = FakeCaches()
+        return self._caches
+
+    def prepare(self, request: Request, options: AdapterOptions) -> _FakeCall:
         """Take the next script, or ask the function for it.
 
         Raises:
+            ValidationError, AdapterError: The call goes on from a cache that this `Fake` has not.
             AdapterError: `no_scripted_response`: every script has been played.
             AllmError: The script begins with `fake.preflight_error(...)`.
             ValidationError: The function returned what could not be played.
             Exception: The function raised it.
         """
+        if (cache := options.cached_content) is not None:
+            check_cache(cache, Origin(self.provider))
+            if (caches := self.companion("caches")) is not None:
+                caches.found(cache.name)
         self.requests.append(request)
         if self._respond is not None:
             # An async function is asked once the call runs: of one that never runs, the coroutine would be left over.
@@ -293,7 +323,7 @@ class _Player:
         self._count += 1
         data = {"type": "hosted_call", "id": call_id, "kind": item.kind}
         begun = HostedCall(call_id, item.kind, "in_progress", item.input, provider="fake")
-        done = attrs.evolve(begun, status="completed", output=item.output, data=data)
+        done = attrs.evolve(begun, status=item.status, output=item.output, data=data)
         return [HostedCallStarted(call_id, begun), HostedCallCompleted(call_id, done)]
 
     def _usage(self, item: UsageItem) -> list[AdapterEvent]:
