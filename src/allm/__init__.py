@@ -187,6 +187,7 @@ if TYPE_CHECKING:
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
+    from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset
@@ -260,6 +261,8 @@ __all__ = [
     "ImageUsage",
     "Input",
     "JsonSchema",
+    "Limiter",
+    "LimiterPlace",
     "ManualCalls",
     "Media",
     "Message",
@@ -282,6 +285,8 @@ __all__ = [
     "ProviderPart",
     "ProviderPartCompleted",
     "Question",
+    "RateLimit",
+    "RateStatistics",
     "RawChunk",
     "ReasoningCompleted",
     "ReasoningDelta",

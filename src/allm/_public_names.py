@@ -90,6 +90,7 @@ _NAMES = {
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",
+    "runtime.rate_limit": "Limiter LimiterPlace RateLimit RateStatistics",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.
     "runtime.tool_calls": "Tool ToolContext",

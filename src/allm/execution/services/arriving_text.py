@@ -59,7 +59,7 @@ async def begin_speech(
         return answer, first
 
     with call.within_limit():
-        begun: tuple[SpokenAnswer, bytes] = await call.attempt(begin, span, after=place)
+        begun: tuple[SpokenAnswer, bytes] = await call.attempt(begin, span, prepared=prepared, after=place)
     return begun
 
 

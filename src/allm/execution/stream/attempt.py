@@ -17,7 +17,7 @@ import functools
 import logging
 from collections.abc import Callable
 from math import inf
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 import trio
@@ -46,6 +46,9 @@ from allm.http.answer_size import AnswerSize
 from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
+
+if TYPE_CHECKING:
+    from allm.runtime.rate_limit import Limiter, LimiterPlace
 
 __all__ = ["fail_at_limit", "run_model_call"]
 
@@ -136,6 +139,7 @@ class _Attempt:
     pricing: Pricing
     raw_chunks: bool
     size: AnswerSize
+    place: LimiterPlace | None  # at the engine's limiter
     _moved_at: float  # when the limit began to count, on the Trio clock
     begun: bool = False
     shown: bool = False
@@ -208,6 +212,8 @@ class _Attempt:
             events = events[: index + 1]
             if isinstance(last := events[-1], Failed):
                 name_model(last.error, self.pricing.model)
+        if self.place is not None:
+            self.place.note(events)
         if RawChunk in kinds and not self.raw_chunks:
             events = tuple(event for event in events if type(event) is not RawChunk)
         return self.pricing.on(events)
@@ -283,11 +289,13 @@ async def _retried(
     call: ModelCall, prepared: Any, context: StreamContext, held: _Held, span: telemetry.Span | None
 ) -> None:
     options, overflowed = call.execution_options, False
-    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id)
+    limiter = call.engine.limiter
+    patience = None if limiter is None else getattr(limiter, "patience", None)
+    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id, patience)
+    failure: Failed | None = None
     try:
         while True:
-            limiter = call.engine.limiter
-            run = _attempt if limiter is None else functools.partial(_limited, limiter)
+            run = _attempt if limiter is None else functools.partial(_limited, limiter, context.deadline)
             failure, attempt = await run(call, prepared, context.send, held)
             if failure is None:
                 return
@@ -307,6 +315,11 @@ async def _retried(
                 continue
             await context.send.send(held.take(failure))
             return
+    except AdapterError as error:  # of the limiter: there is no room before a deadline
+        name_model(error, call.request.model)
+        if failure is not None:  # why it was to be sent again
+            error.__cause__ = error.__cause__ or failure.error
+        await context.send.send(held.take(Failed(error)))
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
@@ -327,13 +340,17 @@ async def fail_at_limit(context: StreamContext, limit: float | None, call: Model
 
 
 async def _limited(
-    limiter: trio.CapacityLimiter, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
+    limiter: Limiter, deadline: float, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
 ) -> tuple[Failed | None, _Attempt]:
-    async with limiter:
-        return await _attempt(call, prepared, send, held)
+    from allm.execution.places import limited, place_of
+
+    place = place_of(call.adapter.provider, call.request.model, prepared, deadline)
+    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
 
 
-async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
+async def _attempt(
+    call: ModelCall, prepared: Any, send: BurstSender, held: _Held, place: LimiterPlace | None = None
+) -> tuple[Failed | None, _Attempt]:
     """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
@@ -347,6 +364,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
         Pricing.of_call(adapter, call.request),
         options.include_raw_chunks,
         AnswerSize(call.engine.answer_limits, adapter.provider, options.include_raw_chunks),
+        place,
         now if first == gap else -inf,
     )
     error: AllmError | None = None
@@ -377,4 +395,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
             provider=adapter.provider,
         )
     name_model(error, call.request.model)
-    return Failed(error), attempt
+    failure = Failed(error)
+    if place is not None:
+        place.note((failure,))
+    return failure, attempt

@@ -15,6 +15,7 @@ from allm.adapters import (
     Emit,
     MessageBuilder,
     Origin,
+    UnaryAdapter,
     call_user,
     check_cache,
     dumps,
@@ -54,10 +55,13 @@ from allm.data.script import (
     Text,
     ToolCallDeltaItem,
     ToolCallItem,
+    Trouble,
     UsageItem,
 )
 
 if TYPE_CHECKING:
+    from allm.models import ModelInfo
+    from allm.providers.fake.beside import Beside
     from allm.providers.fake.caches import FakeCaches
 
 __all__ = ["Fake"]
@@ -92,6 +96,10 @@ class Fake:
         respond: A function of the `Request`, sync or async, that returns a text or the items of the answer. What a sync
             function raises comes out of the call as it is. An async one runs while the call does, so what it raises is
             a failure of the provider: an `AllmError` as it is, anything else as the cause of an `AdapterError`.
+        tokens: What `allm.count_tokens` gives: a number, or a function of the `Request`; None: an estimate.
+        models: What `allm.list_models` gives: ids, or a `ModelInfo` for each.
+        trouble: What becomes of requests for counts, lists and files, one list of `fake.delay(...)` and
+            `fake.error(...)` for each in the order they are sent; those after it succeed at once.
 
     Attributes:
         requests: What was asked, in order.
@@ -110,6 +118,9 @@ class Fake:
         *,
         scripts: Iterable[Iterable[ScriptItem]] | None = None,
         respond: Callable[[Request], str | Sequence[ScriptItem] | Awaitable[str | Sequence[ScriptItem]]] | None = None,
+        tokens: int | Callable[[Request], int] | None = None,
+        models: Iterable[str | ModelInfo] = ("fake",),
+        trouble: Iterable[Sequence[Trouble]] = (),
     ) -> None:
         if [script, scripts, respond].count(None) < 2:  # noqa: PLR2004  (of three, at most one is given)
             problem = Problem(("script",), "with_scripts", "give Fake one of script=, scripts= and respond=, not both")
@@ -123,6 +134,32 @@ class Fake:
         self._respond = respond
         self.requests: list[Request] = []
         self._caches: FakeCaches | None = None
+        self._services = (tokens, models, trouble)
+        self._beside: Beside | None = None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files that `allm.files` has uploaded, by their ids."""
+        return {} if self._beside is None else {id: content for id, (_, content) in self._beside.kept.items()}
+
+    def companion(self, service: Companion) -> UnaryAdapter[Any, Any] | None:
+        """Counts of tokens, the list of models, files and caches, in memory."""
+        if service == "caches":
+            return self._own_caches()
+        if self._beside is None:
+            from allm.providers.fake.beside import Beside, listed_models
+            from allm.providers.fake.scripted_failures import Troubles
+
+            tokens, models, trouble = self._services
+            self._beside = Beside(listed_models(models), tokens, Troubles(trouble))
+        return self._beside.companion(service)
+
+    def _own_caches(self) -> FakeCaches:
+        if self._caches is None:
+            from allm.providers.fake.caches import FakeCaches
+
+            self._caches = FakeCaches()
+        return self._caches
 
     @property
     def remaining(self) -> int:
@@ -146,16 +183,6 @@ class Fake:
         """Scripts may have the calls of any."""
         return True
 
-    def companion(self, service: Companion) -> FakeCaches | None:
-        """Caches, in memory."""
-        if service != "caches":
-            return None
-        if self._caches is None:
-            from allm.providers.fake.caches import FakeCaches
-
-            self._caches = FakeCaches()
-        return self._caches
-
     def prepare(self, request: Request, options: AdapterOptions) -> _FakeCall:
         """Take the next script, or ask the function for it.
 
@@ -168,8 +195,7 @@ class Fake:
         """
         if (cache := options.cached_content) is not None:
             check_cache(cache, Origin(self.provider))
-            if (caches := self.companion("caches")) is not None:
-                caches.found(cache.name)
+            self._own_caches().found(cache.name)
         self.requests.append(request)
         if self._respond is not None:
             # An async function is asked once the call runs: of one that never runs, the coroutine would be left over.
