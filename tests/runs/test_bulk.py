@@ -186,7 +186,7 @@ async def test_refusals_cost_no_attempt(autojump_clock):
     (item,) = await items_of(allm.bulk(echo.engine(retry=allm.RetryPolicy(jitter=0)), texts(1), attempts=2))
     assert item.response.output_text == "re: q0"
     assert item.attempts == 2
-    assert 100 <= trio.current_time() < 102
+    assert 100 <= trio.current_time() < 150
 
 
 async def test_refusals_have_an_upper_bound(autojump_clock):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from contextvars import ContextVar
+from typing import Any
 
 import attrs
 import trio
@@ -20,9 +21,10 @@ import trio
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, AllmError, EngineError
 from allm.runtime.engine import Engine
+from allm.runtime.rate_limit import Limiter, RateLimit
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
-__all__ = ["CROWDED", "Attempts", "BulkRetry", "asking_for", "is_fatal", "with_retries"]
+__all__ = ["CROWDED", "Attempts", "BulkRetry", "Gate", "asking_for", "is_fatal", "with_retries"]
 
 CROWDED = frozenset({"rate_limited", "overloaded"})
 """Reasons that are the provider's state, and not the input's fault."""
@@ -95,6 +97,34 @@ asking_for: ContextVar[Attempts | None] = ContextVar("allm_bulk_attempts", defau
 """The input that the calls here are made for."""
 
 
+@define(eq=False)
+class Gate:
+    """The limiter of a run: waits at another one, and notes for which inputs, so that a stop can end the wait.
+
+    It has no `patience`, as limiters may: the run counts refusals itself.
+    """
+
+    limiter: Limiter
+
+    async def acquire_on_behalf_of(self, borrower: Any, /) -> None:
+        """See `allm.Limiter`."""
+        item = asking_for.get()
+        if item is None:
+            await self.limiter.acquire_on_behalf_of(borrower)
+            return
+        item.in_line = True
+        if item.given_up:
+            item.scope.cancel()
+        try:
+            await self.limiter.acquire_on_behalf_of(borrower)
+        finally:
+            item.in_line = False
+
+    def release_on_behalf_of(self, borrower: Any, /) -> None:
+        """See `allm.Limiter`."""
+        self.limiter.release_on_behalf_of(borrower)
+
+
 @frozen(kw_only=True)
 class BulkRetry(RetryPolicy):
     """The policy of an engine in a bulk run, with the waits of the engine's own.
@@ -119,8 +149,9 @@ def with_retries(engine: Engine, attempts: int) -> Engine:
     """The engine for the calls of a run."""
     own = engine.retry or DEFAULT_RETRY
     kept = {name: getattr(own, name) for name in ("base_delay", "max_delay", "jitter", "respect_retry_after")}
+    gate = Gate(engine.limiter or RateLimit())
     policy = BulkRetry(**kept, attempts=attempts, max_attempts=2**31, max_retry_after=MOST_REFUSED)
-    return attrs.evolve(engine, retry=policy)
+    return attrs.evolve(engine, retry=policy, limiter=gate)
 
 
 def is_fatal(error: AllmError, *, own_model: bool) -> bool:
