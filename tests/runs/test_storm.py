@@ -84,3 +84,29 @@ async def test_a_stop_ends_the_waiting_at_the_limiter(autojump_clock):
             while True:
                 await anext(run)
     assert trio.current_time() < 1
+
+
+async def test_a_stop_lets_a_turn_go_on(autojump_clock):
+    """One whose model has answered, and whose tool runs, gets its next request."""
+
+    @allm.tool
+    async def look() -> str:
+        """Look."""
+        running.set()
+        await trio.sleep(5)
+        return "seen"
+
+    running = trio.Event()
+    scripts = [[fake.tool_call("look", {})], [fake.text("done")]]
+    limiter = allm.RateLimit(requests_per_minute=60, adaptive=False)
+    engine = allm.Engine(adapter=Fake(scripts=scripts), model="m", limiter=limiter, tools=[look])
+    async with allm.bulk(engine, ["a", "b"], limit=1, call=allm.chat) as run:
+
+        async def stop():
+            await running.wait()
+            run.stop()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop)
+            item = await anext(run)
+    assert item.response.output_text == "done"

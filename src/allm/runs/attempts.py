@@ -44,6 +44,7 @@ class Attempts:
         scope: Cancels it.
         refused_since: When it was refused first.
         in_line: It waits at the engine's limiter.
+        is_answered: A request was, and a turn of several goes on.
         given_up: Its wait was cut short, since the run ends; it is asked again when the run is resumed.
     """
 
@@ -51,6 +52,7 @@ class Attempts:
     resume: float = attrs.field(default=-math.inf, init=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     in_line: bool = attrs.field(default=False, init=False)
+    is_answered: bool = attrs.field(default=False, init=False)
     given_up: bool = attrs.field(default=False, init=False)
     refused_since: float = attrs.field(default=math.inf, init=False)
     _refusals: int = attrs.field(default=0, init=False)
@@ -60,7 +62,7 @@ class Attempts:
     def give_up(self) -> None:
         """End a wait for another attempt; what is being asked right now goes on."""
         self.given_up = True
-        if self.in_line or trio.current_time() < self.resume:
+        if (self.in_line and not self.is_answered) or trio.current_time() < self.resume:
             self.scope.cancel()
 
     def failed(self, policy: BulkRetry, error: AdapterError) -> float | None:
@@ -113,7 +115,7 @@ class Gate:
             await self.limiter.acquire_on_behalf_of(borrower)
             return
         item.in_line = True
-        if item.given_up:
+        if item.given_up and not item.is_answered:
             item.scope.cancel()
         try:
             await self.limiter.acquire_on_behalf_of(borrower)
@@ -123,6 +125,9 @@ class Gate:
     def release_on_behalf_of(self, borrower: Any, /) -> None:
         """See `allm.Limiter`."""
         self.limiter.release_on_behalf_of(borrower)
+        item = asking_for.get()
+        if item is not None and getattr(borrower, "error", None) is None:
+            item.is_answered = True
 
 
 @frozen(kw_only=True)
