@@ -79,8 +79,8 @@ class Plan:
             check_options(self.options)
             engine_for_chat(self.engine)
         if self.in_batches and self.journal is None:
-            what = "batches need a journal, which keeps their ids: pass journal='run.sqlite'"
-            raise OptionError(what, reason="invalid_value", option="journal")
+            what = "batches need a journal, which keeps their ids"
+            raise OptionError(what, reason="invalid_value", option="journal").advised(": pass journal='run.sqlite'")
 
     def _check_numbers(self) -> None:
         for name, least in (("limit", 1), ("attempts", 1), ("first", 0), ("max_failures", 0)):
@@ -108,8 +108,8 @@ class Plan:
         if self._call_name != "generate":
             if self.via is None:
                 return False
-            what = "through batches, inputs are asked with allm.generate; leave out call=, or via='batch'"
-            raise OptionError(what, reason="invalid_value", option="call")
+            what = "through batches, a model is asked for one response to each input"
+            raise OptionError(what, reason="invalid_value", option="call").advised("; leave out call=, or via='batch'")
         from allm.execution.services.batches import batches_of
 
         try:
