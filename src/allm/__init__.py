@@ -67,6 +67,8 @@ if TYPE_CHECKING:
         AdapterError,
         AdapterReason,
         AllmError,
+        BudgetExceeded,
+        BudgetReason,
         EngineError,
         EngineReason,
         ImageAdapterError,
@@ -185,7 +187,9 @@ if TYPE_CHECKING:
     from allm.runs.bulk import ShardReport, bulk, run_shard
     from allm.runs.run import BulkRun
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
+    from allm.runtime.budgets import Budget, Remaining, Spending, budget
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
+    from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
@@ -204,6 +208,9 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetReason",
     "BulkError",
     "BulkItem",
     "BulkReason",
@@ -291,6 +298,7 @@ __all__ = [
     "ReasoningCompleted",
     "ReasoningDelta",
     "ReasoningPart",
+    "Remaining",
     "Request",
     "RequestFields",
     "RerankRequest",
@@ -312,6 +320,7 @@ __all__ = [
     "SpeechOptions",
     "SpeechRequest",
     "SpeechStream",
+    "Spending",
     "StepChanges",
     "StepChangesDict",
     "StepCompleted",
@@ -368,6 +377,7 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "budget",
     "bulk",
     "cache_point",
     "caches",
@@ -394,6 +404,7 @@ __all__ = [
     "messages_from_openai",
     "models",
     "moderate",
+    "price",
     "providers",
     "render",
     "request",

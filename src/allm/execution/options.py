@@ -22,10 +22,11 @@ from allm.data.tool_layers import ToolLayers, offered
 from allm.data.types.hints import is_type
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.journal import ToolJournal
-from allm.execution.output_modes import asked_for
+from allm.execution.output_modes import asked_for, format_of
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
+from allm.runtime.costs import charged
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import check_capabilities, check_length, fit_to_model, hide_tools, warn_of_shutdown
 from allm.runtime.http_adapter import Adapter, as_adapter
@@ -150,7 +151,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
     if (wanted := changes.get("response_format")) is not None and is_type(wanted):
-        changes["response_format"] = _format_of(wanted)
+        changes["response_format"] = format_of(wanted)
     tools: tuple[Tool, ...] | ToolLayers = changes.get("tools", ())
     if isinstance(tools, ToolLayers) or any(tool.compact for tool in tools):
         changes["tools"] = offered(tools)
@@ -190,18 +191,6 @@ _OPEN = frozenset({"tools", "options", "structured_finalize"})
 """Fields whose default is not None, but empty."""
 
 
-def _format_of(hint: Any) -> JsonSchema:
-    """The `JsonSchema` of a type, with the type as its `output_type`."""
-    from allm.data.types.output import answer_name, answer_schema
-    from allm.data.types.shapes import name_of
-
-    try:
-        schema = answer_schema(hint)
-    except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
-    return JsonSchema(answer_name(hint), schema, output_type=hint)
-
-
 def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
     """The engine's options as two layers: its fields, then the entries of its params that are named like an option.
 
@@ -239,6 +228,7 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
         ValidationError, AdapterError: The model or the adapter cannot handle the request; it is known to be too long.
+        BudgetExceeded: It does not fit the budget.
     """
     adapter, vendor, asked = call.adapter, as_adapter(call.adapter), call.adapter if by is None else by
     if call.request.model is None and vendor.requires_model:
@@ -260,6 +250,10 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
     request = call.request if is_unknown else _fitted(call)
     if any(tool.compact or tool.deferred or tool.hosted for tool in request.tools):
         request = hide_tools(vendor, request, call.adapter_options)
+    if by is None and (accounts := charged.get()) is not None:
+        from allm.execution.budgeting import check_call
+
+        check_call(accounts, attrs.evolve(call, request=request))
     try:
         prepared = asked.prepare(request, call.adapter_options)
     except (RecursionError, ValidationError) as error:

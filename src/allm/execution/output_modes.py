@@ -21,8 +21,9 @@ from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.fitting import check_capabilities, missing, needs_two_passes
 from allm.runtime.http_adapter import as_adapter
+from allm.runtime.option_table import invalid_option
 
-__all__ = ["asked_for", "calls_for_format_last", "check_last_call", "is_native", "with_instructions"]
+__all__ = ["asked_for", "calls_for_format_last", "check_last_call", "format_of", "is_native", "with_instructions"]
 
 _INSTRUCTIONS = """\
 Your final answer must be one JSON document that fits the JSON Schema below. Write the JSON alone, without any text \
@@ -159,3 +160,15 @@ def is_native(adapter: Any, request: Request, wanted: JsonSchema, options: Adapt
         ValidationError: As for `asked_for`.
     """
     return _chosen(adapter, request, wanted, options, mode) == "native"
+
+
+def format_of(hint: Any) -> JsonSchema:
+    """The `JsonSchema` of a type, with the type as its `output_type`."""
+    from allm.data.types.output import answer_name, answer_schema
+    from allm.data.types.shapes import name_of
+
+    try:
+        schema = answer_schema(hint)
+    except TypeError as error:
+        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
+    return JsonSchema(answer_name(hint), schema, output_type=hint)

@@ -10,18 +10,33 @@ request. The limiter's patience bounds how long that goes on.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, get_args
+
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessagesAdded, StepCompleted
 from allm.data.response import Usage
-from allm.execution.failures import log_retry
+from allm.execution.failures import log_retry, name_model
 from allm.http.retry_after import retry_after_in
 from allm.runtime import telemetry
 from allm.runtime.retry import RetryPolicy
 
-__all__ = ["Retries", "adapter_raised", "request_timed_out", "seconds", "timed_out"]
+if TYPE_CHECKING:
+    from allm.execution.options import ModelCall
+    from allm.execution.stream.event_stream import StreamContext
+
+__all__ = ["Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
+
+_BETWEEN_STEPS = (StepCompleted, MessagesAdded)
+_UNFINISHED = (
+    *(event for event in get_args(AdapterEvent) if event not in {MessageCompleted, Failed}),
+    *_BETWEEN_STEPS,
+    type(None),
+)
+"""Types of the newest event while a response is unfinished or has not begun."""
 
 
 @define(eq=False)
@@ -157,3 +172,13 @@ def request_timed_out(limit: float | None, provider: str | None) -> AdapterError
 def seconds(limit: float | None) -> float:
     """A limit in the form that Trio's scopes take; None means no limit."""
     return float("inf") if limit is None else limit
+
+
+async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:
+    """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
+    error = request_timed_out(limit, call.adapter.provider)
+    name_model(error, call.request.model)
+    await context.send.send_unsent()
+    if isinstance(context.send.last, _UNFINISHED):
+        await context.send.send((Failed(error),))
+    return error

@@ -17,21 +17,19 @@ import functools
 import logging
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError, AllmError, StreamError
+from allm.data.errors import AdapterError, AllmError, BudgetExceeded, StreamError
 from allm.data.events import (
     AdapterEvent,
     Failed,
     MessageCompleted,
-    MessagesAdded,
     MessageStarted,
     RawChunk,
-    StepCompleted,
     UsageReported,
 )
 from allm.data.json.text import measure
@@ -39,18 +37,18 @@ from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
-from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
+from allm.execution.retrying import Retries, adapter_raised, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
 from allm.http.answer_size import AnswerSize
 from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
-from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
+from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 
 if TYPE_CHECKING:
-    from allm.runtime.rate_limit import Limiter, LimiterPlace
+    from allm.runtime.rate_limit import LimiterPlace
 
-__all__ = ["fail_at_limit", "run_model_call"]
+__all__ = ["run_model_call"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -63,9 +61,6 @@ MAX_HELD_BYTES = 1024 * 1024
 """Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 _NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
-_BETWEEN_STEPS = (StepCompleted, MessagesAdded)
-_UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), *_BETWEEN_STEPS, type(None))
-"""Types of the newest event while a response is unfinished or has not begun."""
 _PRECISION = 0.01
 """Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
@@ -130,6 +125,7 @@ class _Attempt:
         shown: Events were shown to the consumer, so the attempt can no longer be retried.
         ended: The last event of the response has arrived.
         failure: How the attempt failed before anything was shown.
+        charge: An `AnswerCharge`, where the call is made under a budget or by a tool.
     """
 
     send: BurstSender
@@ -145,6 +141,7 @@ class _Attempt:
     shown: bool = False
     ended: bool = False
     failure: Failed | None = None
+    charge: Any = None
 
     async def __call__(self, *events: AdapterEvent) -> None:
         events = self._to_show(events)
@@ -180,6 +177,8 @@ class _Attempt:
             kinds = set(map(type, events))
             if not kinds.isdisjoint(_NOTED):
                 events = self._note(events, kinds)
+        if self.charge is not None and (over := self.charge.add(events)) is not None:
+            events, self.ended = (*events, over), True
         return events if self.shown else self._hold(events)
 
     def _moved(self, *, waited: bool) -> None:
@@ -189,7 +188,7 @@ class _Attempt:
         if waited or now - self._moved_at > self.gap * _PRECISION:
             self._moved_at = now
             self.scope.deadline = now + self.gap
-        if self.size.is_full:
+        if self.size.is_full or (self.charge is not None and self.charge.is_cut):
             self.scope.cancel()  # the answer has ended, whatever else the adapter would read
 
     def retryable_error(self, failure: Failed) -> AdapterError | None:
@@ -248,7 +247,11 @@ async def run_model_call(
     if call.execution_options.compact is not None:
         from allm.execution.compaction import compacted_if_near
 
-        call, prepared = await compacted_if_near(call, prepared)
+        try:
+            call, prepared = await compacted_if_near(call, prepared)
+        except BudgetExceeded as error:  # of what it asked a model, or of the call with what it made
+            await context.send.send((Failed(error),))
+            return
     if context.span is None:
         await _until_ended(call, prepared, context, held, None)
     elif response is None:
@@ -279,7 +282,6 @@ async def _until_ended(
         from allm.execution.compaction import still_too_long
 
         if (error := still_too_long(call, prepared)) is not None:
-            name_model(error, call.request.model)
             await context.send.send((Failed(error),))
             return
     await _retried(call, prepared, context, held, span)
@@ -295,16 +297,21 @@ async def _retried(
     failure: Failed | None = None
     try:
         while True:
-            run = _attempt if limiter is None else functools.partial(_limited, limiter, context.deadline)
-            failure, attempt = await run(call, prepared, context.send, held)
+            if limiter is None:
+                failure, attempt = await _attempt(call, prepared, context.send, held)
+            else:
+                from allm.execution.places import limited, place_of
+
+                place = place_of(call.adapter.provider, call.request.model, prepared, context.deadline)
+                run = functools.partial(_attempt, call, prepared, context.send, held, place)
+                failure, attempt = await limited(limiter, place, run)
             if failure is None:
                 return
-            if options.compact is not None and not attempt.shown and not overflowed and _is_too_long(failure):
-                from allm.execution.compaction import compacted
+            if options.compact is not None and not attempt.shown and not overflowed:
+                from allm.execution.compaction import compacted_after
 
-                overflowed = True
-                if (shorter := await compacted(call)) is not None:
-                    call, prepared = shorter
+                if (shorter := await compacted_after(call, failure)) is not None:
+                    (call, prepared), overflowed = shorter, True
                     held.abandon()
                     continue
             error = attempt.retryable_error(failure)
@@ -323,29 +330,6 @@ async def _retried(
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
-
-
-def _is_too_long(failure: Failed) -> bool:
-    return isinstance(failure.error, AdapterError) and failure.error.reason == "context_length_exceeded"
-
-
-async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:
-    """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
-    error = request_timed_out(limit, call.adapter.provider)
-    name_model(error, call.request.model)
-    await context.send.send_unsent()
-    if isinstance(context.send.last, _UNFINISHED):
-        await context.send.send((Failed(error),))
-    return error
-
-
-async def _limited(
-    limiter: Limiter, deadline: float, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
-) -> tuple[Failed | None, _Attempt]:
-    from allm.execution.places import limited, place_of
-
-    place = place_of(call.adapter.provider, call.request.model, prepared, deadline)
-    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
 
 
 async def _attempt(
@@ -369,15 +353,7 @@ async def _attempt(
     )
     error: AllmError | None = None
     with scope:
-        try:
-            if isinstance(prepared, ChangedEvents):
-                await prepared.stream(adapter, attempt)
-            else:
-                await adapter.stream(prepared, attempt)
-        except AllmError as raised:
-            error = raised
-        except Exception as raised:
-            error = adapter_raised(adapter.provider, raised)
+        error = await _sent(call, prepared, attempt)
     if attempt.ended:
         if error is not None:
             logger.debug("the adapter failed after the end of its response", exc_info=error)
@@ -399,3 +375,26 @@ async def _attempt(
     if place is not None:
         place.note((failure,))
     return failure, attempt
+
+
+async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError | None:
+    """Let the adapter send an attempt and emit its events; returns what it raised."""
+    adapter = call.adapter
+    error: AllmError | None = None
+    try:
+        if (accounts := charged.get()) is not None:
+            from allm.execution.budgeting import begin_answer
+
+            attempt.charge, prepared = begin_answer(accounts, call, prepared, attempt.size)
+        if isinstance(prepared, ChangedEvents):
+            await prepared.stream(adapter, attempt)
+        else:
+            await adapter.stream(prepared, attempt)
+    except AllmError as raised:
+        error = raised
+    except Exception as raised:
+        error = adapter_raised(adapter.provider, raised)
+    finally:
+        if attempt.charge is not None:
+            attempt.charge.settle(error)
+    return error
