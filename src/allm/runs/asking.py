@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -23,6 +24,8 @@ from allm.execution.failures import is_inner
 from allm.execution.stream.block import nursery_boundary
 from allm.runs.attempts import Attempts, BulkRetry, asking_for
 from allm.runs.jobs import Job, Jobs, Outcome
+from allm.runtime.budgets import Budget
+from allm.runtime.costs import charged
 from allm.runtime.engine import Engine
 
 __all__ = ["Asker", "CancelsBatches", "OneByOne"]
@@ -68,16 +71,19 @@ class OneByOne:
         call: `allm.generate`, or any function of the same form.
         options: Its options.
         limit: Most calls at once.
+        budget: All calls are charged to it.
     """
 
     engine: Engine
     call: Callable[..., Awaitable[Any]]
     options: Mapping[str, Any]
     limit: int
+    budget: Budget | None = None
     _policy: BulkRetry = attrs.field(init=False)
     _underway: set[Attempts] = attrs.field(factory=set[Attempts], init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _is_ours: bool = attrs.field(init=False)
+    _is_budgeted: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         policy = self.engine.retry
@@ -102,8 +108,10 @@ class OneByOne:
 
     async def _work(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
         is_inner.set(True)  # failures are data here
-        while (job := await jobs.take()) is not None:
-            await self.ask(job, jobs, finish)
+        with nullcontext() if self.budget is None else self.budget:
+            self._is_budgeted = any(isinstance(account, Budget) for account in charged.get() or ())
+            while (job := await jobs.take()) is not None:
+                await self.ask(job, jobs, finish)
 
     async def ask(self, job: Job, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
         """Ask one input, and finish it."""
@@ -140,7 +148,7 @@ class OneByOne:
         failed = error is not None
         cost = None if usage is None else usage.total_cost
         count = attempts.failures + (not failed)
-        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since)
+        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since, self._is_budgeted)
 
     async def _once(self, request: Any) -> tuple[Any, AllmError | None]:
         try:
