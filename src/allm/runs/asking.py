@@ -67,7 +67,7 @@ class OneByOne:
     """Asks with one call for each input.
 
     Attributes:
-        engine: Its retry policy is that of the run.
+        engine, policy: As `with_retries` makes them.
         call: `allm.generate`, or any function of the same form.
         options: Its options.
         limit: Most calls at once.
@@ -78,17 +78,14 @@ class OneByOne:
     call: Callable[..., Awaitable[Any]]
     options: Mapping[str, Any]
     limit: int
+    policy: BulkRetry
     budget: Budget | None = None
-    _policy: BulkRetry = attrs.field(init=False)
     _underway: set[Attempts] = attrs.field(factory=set[Attempts], init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _is_ours: bool = attrs.field(init=False)
     _is_budgeted: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        policy = self.engine.retry
-        assert isinstance(policy, BulkRetry)  # noqa: S101  (`with_retries` made the engine)
-        self._policy = policy
         self._is_ours = is_of_library(self.call)
 
     async def run(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None], /) -> None:
@@ -139,7 +136,7 @@ class OneByOne:
             usage = _total(earlier, getattr(value, "usage", None), getattr(value, "abandoned_usage", None))
             if error is None or not isinstance(error, AdapterError) or not error.retryable:
                 break
-            if not attempts.has_another(self._policy, error):
+            if not attempts.has_another(self.policy, error):
                 if attempts.given_up:
                     return None
                 break

@@ -12,6 +12,7 @@ off is asked for again; that second loop is in `asking.py`, and counts with the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -150,13 +151,23 @@ class BulkRetry(RetryPolicy):
         return RetryPolicy.delay(self, error, failures)
 
 
-def with_retries(engine: Engine, attempts: int) -> Engine:
-    """The engine for the calls of a run."""
+def with_retries(engine: Engine, attempts: int) -> tuple[Engine, BulkRetry]:
+    """The engine for the calls of a run, and its policy; engines of a group keep their own waits and limiters."""
+    return _with_retries(engine, attempts, RateLimit()), _policy(engine, attempts)
+
+
+def _with_retries(engine: Engine, attempts: int, rate: RateLimit) -> Engine:
+    members: Sequence[Engine] | None = getattr(engine, "members", None)
+    if members is not None:
+        changed: Any = {"members": tuple(_with_retries(member, attempts, rate) for member in members)}
+        return attrs.evolve(engine, **changed)
+    return attrs.evolve(engine, retry=_policy(engine, attempts), limiter=Gate(engine.limiter or rate))
+
+
+def _policy(engine: Engine, attempts: int) -> BulkRetry:
     own = engine.retry or DEFAULT_RETRY
     kept = {name: getattr(own, name) for name in ("base_delay", "max_delay", "jitter", "respect_retry_after")}
-    gate = Gate(engine.limiter or RateLimit())
-    policy = BulkRetry(**kept, attempts=attempts, max_attempts=2**31, max_retry_after=MOST_REFUSED)
-    return attrs.evolve(engine, retry=policy, limiter=gate)
+    return BulkRetry(**kept, attempts=attempts, max_attempts=2**31, max_retry_after=MOST_REFUSED)
 
 
 def is_fatal(error: AllmError, *, own_model: bool) -> bool:

@@ -43,7 +43,7 @@ class Fingerprints:
         """
         given = {**application_defaults(), **engine.params, **options}
         asked = {name: value for name, value in given.items() if _is_asked(name)}
-        model = asked.pop("model", None) or (engine.embedding_model if call == "embed" else engine.model)
+        model = asked.pop("model", None) or (engine.embedding_model if call == "embed" else _model_of(engine))
         if is_type(wanted := asked.get("response_format")):
             asked["response_format"] = [wanted, _schema_of(wanted)]
         common = [call, model, asked, [_described(tool) for tool in engine.tools]]
@@ -58,6 +58,11 @@ class Fingerprints:
         found = self._common.copy()
         found.update(request.encode("utf-8", "surrogatepass") if type(request) is str else _content(request))
         return found.hexdigest()
+
+
+def _model_of(engine: Engine) -> Any:
+    members: Iterable[Engine] | None = getattr(engine, "members", None)  # of a group of engines
+    return engine.model if members is None else [_model_of(member) for member in members]
 
 
 def _schema_of(hint: Any) -> Any:

@@ -201,8 +201,8 @@ class Plan:
     def _asker(
         self, journal: Journal | None, limiter: trio.CapacityLimiter, saver: Saver | None, budget: Budget | None
     ) -> Asker:
-        engine = with_retries(self.engine, self.attempts)
-        one_by_one = OneByOne(engine, self.call, self.options, self.most, budget)
+        engine, policy = with_retries(self.engine, self.attempts)
+        one_by_one = OneByOne(engine, self.call, self.options, self.most, policy, budget)
         if not self.in_batches or journal is None or saver is None:
             return one_by_one
         from allm.runs.in_batches import InBatches
