@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        caches,
         compact,
         fake,
         files,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         web,
     )
     from allm.data.audio import Audio
+    from allm.data.bulk import BulkError, BulkItem, BulkReason
+    from allm.data.cache import Cache, CacheContents
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
@@ -181,6 +184,8 @@ if TYPE_CHECKING:
     from allm.http.answer_limits import AnswerLimits
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
+    from allm.runs.bulk import ShardReport, bulk, run_shard
+    from allm.runs.run import BulkRun
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
     from allm.runtime.budgets import Budget, Remaining, Spending, budget
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
@@ -205,6 +210,12 @@ __all__ = [
     "Budget",
     "BudgetExceeded",
     "BudgetReason",
+    "BulkError",
+    "BulkItem",
+    "BulkReason",
+    "BulkRun",
+    "Cache",
+    "CacheContents",
     "CachePoint",
     "CallOptions",
     "ChatCompleted",
@@ -297,6 +308,7 @@ __all__ = [
     "SessionError",
     "SessionReason",
     "SessionStatus",
+    "ShardReport",
     "SourceKind",
     "SourcePlace",
     "Speech",
@@ -361,7 +373,9 @@ __all__ = [
     "assistant",
     "blocking",
     "budget",
+    "bulk",
     "cache_point",
+    "caches",
     "chat",
     "classify",
     "compact",
@@ -390,6 +404,7 @@ __all__ = [
     "render",
     "request",
     "rerank",
+    "run_shard",
     "session",
     "set_defaults",
     "step",

@@ -80,6 +80,7 @@ class ArrivingSpeech:
 
     Attributes:
         answers: To the requests that have begun.
+        said: How many characters each of them says.
     """
 
     _call: UnaryCall[Any, Any]
@@ -87,6 +88,7 @@ class ArrivingSpeech:
     _texts: AsyncIterable[str]
     _span: telemetry.Span
     answers: list[SpokenAnswer] = attrs.field(factory=list[SpokenAnswer], init=False)
+    said: list[int] = attrs.field(factory=list[int], init=False)
     _failure: Exception | None = attrs.field(default=None, init=False)  # of the text, or of a request before its audio
     _wav: WavJoin | None = attrs.field(default=None, init=False)
     _part: _Part | None = attrs.field(default=None, init=False)
@@ -161,6 +163,7 @@ class ArrivingSpeech:
         prepared, charge = self._call.prepare(request), self._call.charge(request)
         spoken, part = trio.open_memory_channel[bytes | Exception](AHEAD)
         # They begin one after the other: with an engine that makes one request at a time, the earlier has the place.
+        self.said.append(len(text))
         await nursery.start(self._play, prepared, charge, spoken, name="allm speech of a piece")
         await self._begun.send(part)
 

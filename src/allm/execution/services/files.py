@@ -18,7 +18,7 @@ from allm.data.errors import AdapterError, OptionError, Problem
 from allm.data.file_ref import FileRef
 from allm.data.media import Media
 from allm.data.problems import refuse
-from allm.execution.services.companions import CompanionService, all_pages
+from allm.execution.services.companions import CompanionService, all_pages, deleted
 from allm.execution.services.embedding_stream import Progress
 from allm.execution.services.service import UnaryOptions
 from allm.execution.services.unary import UnaryCall, resolve_unary
@@ -197,21 +197,7 @@ async def delete(engine: Engine, file: FileRef | str, **options: Unpack[UnaryOpt
     """
     seal(options)
     call = resolve_unary(_FILES, engine, options)
-    prepared = call.prepare(FileDelete(_id_of(call, file)))
-    unanswered = False
-
-    async def send() -> None:
-        nonlocal unanswered
-        try:
-            await call.adapter.send(prepared)
-        except AdapterError as error:
-            if unanswered and error.reason == "not_found":  # an earlier attempt deleted it, and the answer got lost
-                return
-            unanswered = unanswered or error.status is None
-            raise
-
-    with call.running(operation="delete") as span:
-        await call.attempt(send, span)
+    await deleted(call, FileDelete(_id_of(call, file)))
 
 
 async def read(

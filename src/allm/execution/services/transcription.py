@@ -12,9 +12,10 @@ from allm.data.audio import Audio
 from allm.data.speech import Granularity, Transcription, TranscriptionRequest
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, ask, resolve_unary
-from allm.runtime.costs import audio_usage, load_prices
+from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+from allm.runtime.service_costs import audio_usage
 
 __all__ = ["TRANSCRIPTION", "TranscriptionOptions", "priced", "transcribe"]
 
@@ -66,5 +67,8 @@ async def transcribe(
 
 def priced(call: UnaryCall[Any, Any], request: TranscriptionRequest, found: Transcription) -> Transcription:
     """The transcription with its costs, as far as they are known."""
-    usage = audio_usage(call.adapter.provider, found.model or request.model, found.usage)
+    seconds, provider = found.usage.extra.get("seconds", found.duration), call.adapter.provider
+    if request.diarize and provider == "deepgram":  # https://deepgram.com/pricing: it is charged for beside the rest
+        seconds = None
+    usage = audio_usage(provider, found.model or request.model, found.usage, seconds=seconds)
     return attrs.evolve(found, usage=usage)

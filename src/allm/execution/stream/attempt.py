@@ -277,9 +277,21 @@ async def _until_ended(
         await in_thread(functools.partial(load_prices, adapter.provider))
     if span is not None:
         held.since = trio.current_time()
-    options = call.execution_options
-    retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id)
-    overflowed = False
+    if call.execution_options.compact is not None:
+        from allm.execution.compaction import still_too_long
+
+        if (error := still_too_long(call, prepared)) is not None:
+            name_model(error, call.request.model)
+            await context.send.send((Failed(error),))
+            return
+    await _retried(call, prepared, context, held, span)
+
+
+async def _retried(
+    call: ModelCall, prepared: Any, context: StreamContext, held: _Held, span: telemetry.Span | None
+) -> None:
+    options, overflowed = call.execution_options, False
+    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id)
     try:
         while True:
             limiter = call.engine.limiter
