@@ -191,6 +191,7 @@ if TYPE_CHECKING:
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
+    from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset
@@ -267,6 +268,8 @@ __all__ = [
     "ImageUsage",
     "Input",
     "JsonSchema",
+    "Limiter",
+    "LimiterPlace",
     "ManualCalls",
     "Media",
     "Message",
@@ -289,6 +292,8 @@ __all__ = [
     "ProviderPart",
     "ProviderPartCompleted",
     "Question",
+    "RateLimit",
+    "RateStatistics",
     "RawChunk",
     "ReasoningCompleted",
     "ReasoningDelta",

@@ -93,6 +93,7 @@ _NAMES = {
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.costs": "price",
     "runtime.engine": "Engine EngineFields",
+    "runtime.rate_limit": "Limiter LimiterPlace RateLimit RateStatistics",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.
     "runtime.tool_calls": "Tool ToolContext",

@@ -214,7 +214,7 @@ async def test_a_page_is_asked_for_again():
 async def test_no_list():
     """A provider without one, and an engine without a provider, are errors."""
     with pytest.raises(allm.AdapterError) as caught:
-        await allm.list_models(allm.Engine(adapter=Bedrock(api_key="k", region="us-east-1")))
+        await allm.list_models(allm.Engine(adapter=Anthropic(api_key="k", project="p")))
     assert caught.value.reason == "unsupported_feature"
     with pytest.raises(allm.EngineError):
         await allm.list_models(allm.Engine())

@@ -25,7 +25,8 @@ from allm.execution.options import (
     prepare_call,
     resolve,
 )
-from allm.execution.stream.attempt import fail_at_limit, run_model_call
+from allm.execution.retrying import fail_at_limit
+from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector

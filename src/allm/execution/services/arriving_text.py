@@ -68,7 +68,9 @@ async def begin_speech(
         return answer, first
 
     with call.within_limit():
-        begun: tuple[SpokenAnswer, bytes] = await call.attempt(begin, span, after=place, charge=charge)
+        begun: tuple[SpokenAnswer, bytes] = await call.attempt(
+            begin, span, prepared=prepared, after=place, charge=charge
+        )
     if charge is not None:
         place.callback(charge.end, begun[0].usage)
     return begun

@@ -80,7 +80,7 @@ async def deleted(call: UnaryCall[Any, Any], request: Any) -> None:
             raise
 
     with call.running(operation="delete") as span:
-        await call.attempt(send, span)
+        await call.attempt(send, span, prepared=prepared)
 
 
 async def all_pages(call: UnaryCall[Any, Page[T]], request: Callable[[str | None], Any]) -> tuple[T, ...]:
@@ -97,7 +97,7 @@ async def all_pages(call: UnaryCall[Any, Page[T]], request: Callable[[str | None
     items, seen = list[T](), set[str]()
     with call.running() as span:
         while True:
-            page = await call.attempt(partial(call.adapter.send, prepared), span)
+            page = await call.attempt(partial(call.adapter.send, prepared), span, prepared=prepared)
             items += page.items
             if page.next is None:
                 return tuple(items)

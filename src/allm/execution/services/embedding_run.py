@@ -146,7 +146,7 @@ class EmbeddingRun:
 
         try:
             charge = self.call.charge(attrs.evolve(self.request, inputs=batch))
-            response = await self.call.attempt(work, span, charge=charge)
+            response = await self.call.attempt(work, span, prepared=body, charge=charge)
             response = with_costs(response, self.request, batch, self.call.adapter.provider)
         except Exception as error:
             self._fail(error, nursery)

@@ -132,8 +132,9 @@ def stream_transcribe(
         prepared = adapter.prepare_stream(request, call.adapter_options)
         opening = functools.partial(adapter.open, prepared)
     else:
-        opening = functools.partial(_in_one_piece, adapter, call.prepare(request))
-    return StreamBlock(functools.partial(_opened, call, request, opening, call.charge(request)), EXAMPLE)
+        prepared = call.prepare(request)
+        opening = functools.partial(_in_one_piece, adapter, prepared)
+    return StreamBlock(functools.partial(_opened, call, request, opening, prepared, call.charge(request)), EXAMPLE)
 
 
 @asynccontextmanager
@@ -165,7 +166,7 @@ class _Given:
 
 @asynccontextmanager
 async def _opened(
-    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any, charge: ServiceCharge | None
+    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any, prepared: Any, charge: ServiceCharge | None
 ) -> AsyncGenerator[TranscriptionStream]:
     # The place at the limiter is held as long as the connection is in use: to the end of the answer or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
@@ -183,7 +184,7 @@ async def _opened(
                 return answer, first
 
             with call.within_limit():
-                answer, first = await call.attempt(begin, span, after=place, charge=charge)
+                answer, first = await call.attempt(begin, span, prepared=prepared, after=place, charge=charge)
             if charge is not None:
                 place.callback(lambda: charge.end(stream.result().usage))
             stream._request_id = answer.request_id

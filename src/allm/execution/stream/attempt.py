@@ -17,21 +17,19 @@ import functools
 import logging
 from collections.abc import Callable
 from math import inf
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError, AllmError, BudgetExceeded, StreamError
+from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import (
     AdapterEvent,
     Failed,
     MessageCompleted,
-    MessagesAdded,
     MessageStarted,
     RawChunk,
-    StepCompleted,
     UsageReported,
 )
 from allm.data.json.text import measure
@@ -39,7 +37,7 @@ from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
-from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
+from allm.execution.retrying import Retries, adapter_raised, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
 from allm.http.answer_size import AnswerSize
@@ -47,7 +45,10 @@ from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 
-__all__ = ["fail_at_limit", "run_model_call"]
+if TYPE_CHECKING:
+    from allm.runtime.rate_limit import Limiter, LimiterPlace
+
+__all__ = ["run_model_call"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -60,9 +61,6 @@ MAX_HELD_BYTES = 1024 * 1024
 """Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 _NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
-_BETWEEN_STEPS = (StepCompleted, MessagesAdded)
-_UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), *_BETWEEN_STEPS, type(None))
-"""Types of the newest event while a response is unfinished or has not begun."""
 _PRECISION = 0.01
 """Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
@@ -137,6 +135,7 @@ class _Attempt:
     pricing: Pricing
     raw_chunks: bool
     size: AnswerSize
+    place: LimiterPlace | None  # at the engine's limiter
     _moved_at: float  # when the limit began to count, on the Trio clock
     begun: bool = False
     shown: bool = False
@@ -212,6 +211,8 @@ class _Attempt:
             events = events[: index + 1]
             if isinstance(last := events[-1], Failed):
                 name_model(last.error, self.pricing.model)
+        if self.place is not None:
+            self.place.note(events)
         if RawChunk in kinds and not self.raw_chunks:
             events = tuple(event for event in events if type(event) is not RawChunk)
         return self.pricing.on(events)
@@ -246,11 +247,7 @@ async def run_model_call(
     if call.execution_options.compact is not None:
         from allm.execution.compaction import compacted_if_near
 
-        try:
-            call, prepared = await compacted_if_near(call, prepared)
-        except BudgetExceeded as error:  # of what it asked a model, or of the call with what it made
-            await context.send.send((Failed(error),))
-            return
+        call, prepared = await compacted_if_near(call, prepared)
     if context.span is None:
         await _until_ended(call, prepared, context, held, None)
     elif response is None:
@@ -291,15 +288,18 @@ async def _retried(
     call: ModelCall, prepared: Any, context: StreamContext, held: _Held, span: telemetry.Span | None
 ) -> None:
     options, overflowed = call.execution_options, False
-    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id)
+    limiter = call.engine.limiter
+    patience = None if limiter is None else getattr(limiter, "patience", None)
+    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id, patience)
+    failure: Failed | None = None
     try:
         while True:
-            limiter = call.engine.limiter
-            run = _attempt if limiter is None else functools.partial(_limited, limiter)
+            run = _attempt if limiter is None else functools.partial(_limited, limiter, context.deadline)
             failure, attempt = await run(call, prepared, context.send, held)
             if failure is None:
                 return
-            if options.compact is not None and not attempt.shown and not overflowed and _is_too_long(failure):
+            too_long = getattr(failure.error, "reason", None) == "context_length_exceeded"
+            if options.compact is not None and too_long and not attempt.shown and not overflowed:
                 from allm.execution.compaction import compacted
 
                 overflowed = True
@@ -315,33 +315,28 @@ async def _retried(
                 continue
             await context.send.send(held.take(failure))
             return
+    except AdapterError as error:  # of the limiter: there is no room before a deadline
+        name_model(error, call.request.model)
+        if failure is not None:  # why it was to be sent again
+            error.__cause__ = error.__cause__ or failure.error
+        await context.send.send(held.take(Failed(error)))
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
 
 
-def _is_too_long(failure: Failed) -> bool:
-    return isinstance(failure.error, AdapterError) and failure.error.reason == "context_length_exceeded"
-
-
-async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:
-    """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
-    error = request_timed_out(limit, call.adapter.provider)
-    name_model(error, call.request.model)
-    await context.send.send_unsent()
-    if isinstance(context.send.last, _UNFINISHED):
-        await context.send.send((Failed(error),))
-    return error
-
-
 async def _limited(
-    limiter: trio.CapacityLimiter, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
+    limiter: Limiter, deadline: float, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
 ) -> tuple[Failed | None, _Attempt]:
-    async with limiter:
-        return await _attempt(call, prepared, send, held)
+    from allm.execution.places import limited, place_of
+
+    place = place_of(call.adapter.provider, call.request.model, prepared, deadline)
+    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
 
 
-async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
+async def _attempt(
+    call: ModelCall, prepared: Any, send: BurstSender, held: _Held, place: LimiterPlace | None = None
+) -> tuple[Failed | None, _Attempt]:
     """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
@@ -355,6 +350,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
         Pricing.of_call(adapter, call.request),
         options.include_raw_chunks,
         AnswerSize(call.engine.answer_limits, adapter.provider, options.include_raw_chunks),
+        place,
         now if first == gap else -inf,
     )
     error: AllmError | None = None
@@ -377,12 +373,14 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
             provider=adapter.provider,
         )
     name_model(error, call.request.model)
-    return Failed(error), attempt
+    failure = Failed(error)
+    if place is not None:
+        place.note((failure,))
+    return failure, attempt
 
 
 async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError | None:
     """Let the adapter send an attempt and emit its events; returns what it raised."""
-    adapter = call.adapter
     error: AllmError | None = None
     try:
         if (accounts := charged.get()) is not None:
@@ -390,13 +388,13 @@ async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError 
 
             attempt.charge, prepared = begin_answer(accounts, call, prepared, attempt.size)
         if isinstance(prepared, ChangedEvents):
-            await prepared.stream(adapter, attempt)
+            await prepared.stream(call.adapter, attempt)
         else:
-            await adapter.stream(prepared, attempt)
+            await call.adapter.stream(prepared, attempt)
     except AllmError as raised:
         error = raised
     except Exception as raised:
-        error = adapter_raised(adapter.provider, raised)
+        error = adapter_raised(call.adapter.provider, raised)
     finally:
         if attempt.charge is not None:
             attempt.charge.settle(error)
