@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import attrs
 import pytest
@@ -10,6 +11,7 @@ import trio
 
 import allm
 from allm import fake, models
+from allm.adapters import SpokenAnswer
 from allm.data.message import unanswered_in
 from allm.models import ModelInfo, Prices
 from allm.providers import Anthropic, Fake, Gemini, OpenAI
@@ -150,6 +152,45 @@ async def test_a_service_that_no_longer_fits_is_refused():
     speech = FakeSpeech()
     with allm.budget(tokens=1), pytest.raises(allm.BudgetExceeded):
         await allm.synthesize(allm.Engine(speech_adapter=speech), "word " * 100)
+
+
+@attrs.frozen
+class Priced:
+    """A service whose prices are by the image or by the character."""
+
+    provider: str
+    answer: object = None
+
+    requires_model = True
+
+    def prepare(self, request, _options):
+        return request
+
+    async def send(self, _request):
+        await trio.lowlevel.checkpoint()
+        return self.answer
+
+    @asynccontextmanager
+    async def open(self, _request):
+        async def pieces():
+            yield b"sound"
+
+        yield SpokenAnswer(pieces=pieces())
+
+
+async def test_services_with_a_price_by_the_unit_are_paid():
+    """By the image and by the character, as their prices are; what does not fit is refused."""
+    images = Priced("xai", allm.ImageResponse(images=[allm.Image.from_bytes(b"a", "image/png")] * 2))
+    engine = allm.Engine(image_adapter=images, image_model="grok-imagine-image")
+    with allm.budget(usd=0.05) as budget:
+        await allm.generate_image(engine, "a fox", n=2)
+        assert budget.spent.usd == 0.04
+        with pytest.raises(allm.BudgetExceeded):
+            await allm.generate_image(engine, "a fox")
+    engine = allm.Engine(speech_adapter=Priced("openai"), speech_model="tts-1")
+    with allm.budget(usd=1) as budget:
+        await allm.synthesize(engine, "word " * 200)
+    assert budget.spent.usd == 0.015
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

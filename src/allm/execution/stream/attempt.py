@@ -24,14 +24,7 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError, StreamError
-from allm.data.events import (
-    AdapterEvent,
-    Failed,
-    MessageCompleted,
-    MessageStarted,
-    RawChunk,
-    UsageReported,
-)
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.json.text import measure
 from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
