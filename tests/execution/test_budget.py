@@ -552,7 +552,16 @@ async def test_a_nested_call_is_in_the_usage_of_a_turn_that_runs_out_of_time(aut
         await trio.sleep(1000)
         return "late"
 
-    outer = engine_of([fake.tool_call("agent", {"question": "a"}), fake.usage(input_tokens=10, output_tokens=0)])
-    result = await allm.chat(outer, "Go", tools=[agent], tool_timeout=None, request_timeout=5)
+    script = [fake.tool_call("agent", {"question": "a"}), fake.usage(input_tokens=10, output_tokens=0)]
+    result = await allm.chat(engine_of(script), "Go", tools=[agent], tool_timeout=None, request_timeout=5)
     assert result.halted_reason == "error"
     assert result.usage.input_tokens == 11
+    for stream in (allm.stream, allm.stream_step):
+        async with stream(engine_of(script), "Go", tools=[agent], tool_timeout=None) as events:
+            with trio.move_on_after(5):
+                await events.until_done()
+        result = events.result()
+        if isinstance(result, allm.ChatResult):
+            assert result.usage.input_tokens == 11
+        else:
+            assert result.tool_usage.input_tokens == 1
