@@ -32,8 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
 
-_BEGUN = set(get_args(AdapterEvent)) - {MessageCompleted, Failed}
-_UNFINISHED = (*_BEGUN, StepCompleted, MessagesAdded, type(None))
+_BETWEEN_STEPS = (StepCompleted, MessagesAdded)
+_UNFINISHED = (
+    *(event for event in get_args(AdapterEvent) if event not in {MessageCompleted, Failed}),
+    *_BETWEEN_STEPS,
+    type(None),
+)
 """Types of the newest event while a response is unfinished or has not begun."""
 
 

@@ -134,7 +134,8 @@ def stream_transcribe(
     else:
         prepared = call.prepare(request)
         opening = functools.partial(_in_one_piece, adapter, prepared)
-    return StreamBlock(functools.partial(_opened, call, request, opening, prepared, call.charge(request)), EXAMPLE)
+    charge = call.charge(request)
+    return StreamBlock(functools.partial(_opened, call, request, opening, prepared, charge), EXAMPLE)
 
 
 @asynccontextmanager

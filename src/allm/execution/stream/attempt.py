@@ -24,7 +24,14 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError, StreamError
-from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
+from allm.data.events import (
+    AdapterEvent,
+    Failed,
+    MessageCompleted,
+    MessageStarted,
+    RawChunk,
+    UsageReported,
+)
 from allm.data.json.text import measure
 from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
@@ -39,7 +46,7 @@ from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 
 if TYPE_CHECKING:
-    from allm.runtime.rate_limit import Limiter, LimiterPlace
+    from allm.runtime.rate_limit import LimiterPlace
 
 __all__ = ["run_model_call"]
 
@@ -271,7 +278,6 @@ async def _until_ended(
         from allm.execution.compaction import still_too_long
 
         if (error := still_too_long(call, prepared)) is not None:
-            name_model(error, call.request.model)
             await context.send.send((Failed(error),))
             return
     await _retried(call, prepared, context, held, span)
@@ -287,17 +293,21 @@ async def _retried(
     failure: Failed | None = None
     try:
         while True:
-            run = _attempt if limiter is None else functools.partial(_limited, limiter, context.deadline)
-            failure, attempt = await run(call, prepared, context.send, held)
+            if limiter is None:
+                failure, attempt = await _attempt(call, prepared, context.send, held)
+            else:
+                from allm.execution.places import limited, place_of
+
+                place = place_of(call.adapter.provider, call.request.model, prepared, context.deadline)
+                run = functools.partial(_attempt, call, prepared, context.send, held, place)
+                failure, attempt = await limited(limiter, place, run)
             if failure is None:
                 return
-            too_long = getattr(failure.error, "reason", None) == "context_length_exceeded"
-            if options.compact is not None and too_long and not attempt.shown and not overflowed:
-                from allm.execution.compaction import compacted
+            if options.compact is not None and not attempt.shown and not overflowed:
+                from allm.execution.compaction import compacted_after
 
-                overflowed = True
-                if (shorter := await compacted(call)) is not None:
-                    call, prepared = shorter
+                if (shorter := await compacted_after(call, failure)) is not None:
+                    (call, prepared), overflowed = shorter, True
                     held.abandon()
                     continue
             error = attempt.retryable_error(failure)
@@ -316,15 +326,6 @@ async def _retried(
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
-
-
-async def _limited(
-    limiter: Limiter, deadline: float, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
-) -> tuple[Failed | None, _Attempt]:
-    from allm.execution.places import limited, place_of
-
-    place = place_of(call.adapter.provider, call.request.model, prepared, deadline)
-    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
 
 
 async def _attempt(
