@@ -193,6 +193,17 @@ async def test_services_with_a_price_by_the_unit_are_paid():
     assert budget.spent.usd == 0.015
 
 
+async def test_a_run_ends_where_the_budget_around_it_does():
+    """The inputs that are left are not to blame: none of them has failed, and no more is sent."""
+    items = []
+    with allm.budget(calls=3) as budget, pytest.raises(allm.BulkError) as ended:
+        async with allm.bulk(endless(), ["Hi"] * 10, limit=2) as run:
+            items += [item async for item in run]
+    assert isinstance(ended.value.__cause__, allm.BudgetExceeded)
+    assert all(item.error is None for item in items)
+    assert budget.spent.calls == 3
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
