@@ -34,6 +34,7 @@ LONG = {
     "bridge/test_cancelled_everywhere.py",
     "data/json/test_codec.py",
     "examples/test_examples.py::test_it_runs",
+    "execution/test_budget_programs.py",
     "execution/test_fold_property.py",
     "providers/test_bad_wire.py",
     "providers/test_keys_stay_hidden.py",
