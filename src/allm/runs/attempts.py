@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define, frozen
-from allm.data.errors import AdapterError, AllmError, BudgetExceeded, EngineError
+from allm.data.errors import AdapterError, AllmError, EngineError
 from allm.runtime.engine import Engine
 from allm.runtime.rate_limit import Limiter, RateLimit
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
@@ -179,8 +179,6 @@ def is_fatal(error: AllmError, *, own_model: bool) -> bool:
     """
     if isinstance(error, EngineError):
         return not own_model
-    if isinstance(error, BudgetExceeded):  # of the program around the run; the input is asked when there is another
-        return error.reason != "no_price" or not own_model
     if not isinstance(error, AdapterError):
         return False
     if error.reason in CROWDED:

@@ -275,9 +275,9 @@ class BulkRun(Generic[T]):
 
     def _end(self, job: Job, outcome: Outcome, error: AllmError) -> BulkError | None:
         """Why this failure ends the run; None if it is that of one input."""
-        if isinstance(error, BudgetExceeded) and outcome.is_budgeted:
-            return BulkError(f"{error.problem}; what was answered is saved", reason="budget")
         own_model = getattr(job.request, "model", None) is not None
+        if isinstance(error, BudgetExceeded) and outcome.is_budgeted and not (own_model and error.reason == "no_price"):
+            return BulkError(f"{error.problem}; what was answered is saved", reason="budget")
         refused = error.reason in CROWDED and self._accepted <= outcome.refused_since  # so long, and nobody was let in
         if refused or is_fatal(error, own_model=own_model):
             what = f"every further request would fail like that of input {job.index}: {error}"
