@@ -182,12 +182,13 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def stores(session: nox.Session) -> None:
-    """Test sessions in PostgreSQL and Redis: kill 200 workers and drop connections 200 times with each store."""
+    """Test sessions and bulk runs in PostgreSQL and Redis: kill 200 workers, drop 200 connections with each store."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
     options = session.posargs or PARALLEL
     tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "host", "silent_servers", "drops", "kill")]
+    tests += ["tests/runs/test_journal.py", "tests/runs/test_workers.py"]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
 

@@ -180,3 +180,11 @@ async def test_ctrl_c(server, to_server, on_pipes, source, tmp_path, presses):
     assert 3 <= written < 40
     if presses == 1:
         assert written == len(server.requests)
+
+
+async def test_a_bar_at_a_terminal(to_server, on_a_terminal, source, tmp_path):
+    """It says how far the run is, and ends with its line."""
+    async with on_a_terminal("bulk", str(source), "-o", str(tmp_path / "out.jsonl"), *to_server) as screen:
+        assert await screen.read_all() == 0
+    assert "4/4" in screen.text
+    assert "4 lines in" in screen.text

@@ -258,3 +258,14 @@ async def test_a_turn_without_an_answer_can_be_continued(server, to_server, answ
     assert told[-1] == {"role": "user", "content": "Zug"}
     if call == "boss":
         assert told[-2]["content"] == "the turn ended before this call ran"
+
+
+async def test_a_budget_ends_the_turn(to_server, answers, allm_main, tools):
+    """A model whose price is not known is refused before anything is sent; there is no answer, and a failure."""
+    answers()
+
+    code, output, errors = await allm_main("generate", "Warm?", "--budget", "0.10", *tools, *to_server)
+
+    assert (code, output) == (1, "")
+    assert "price of" in errors
+    assert "allm.models.put" not in errors

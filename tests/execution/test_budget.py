@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import attrs
 import pytest
@@ -10,6 +11,7 @@ import trio
 
 import allm
 from allm import fake, models
+from allm.adapters import SpokenAnswer
 from allm.data.message import unanswered_in
 from allm.models import ModelInfo, Prices
 from allm.providers import Anthropic, Fake, Gemini, OpenAI
@@ -150,6 +152,56 @@ async def test_a_service_that_no_longer_fits_is_refused():
     speech = FakeSpeech()
     with allm.budget(tokens=1), pytest.raises(allm.BudgetExceeded):
         await allm.synthesize(allm.Engine(speech_adapter=speech), "word " * 100)
+
+
+@attrs.frozen
+class Priced:
+    """A service whose prices are by the image or by the character."""
+
+    provider: str
+    answer: object = None
+
+    requires_model = True
+
+    def prepare(self, request, _options):
+        return request
+
+    async def send(self, _request):
+        await trio.lowlevel.checkpoint()
+        return self.answer
+
+    @asynccontextmanager
+    async def open(self, _request):
+        async def pieces():
+            yield b"sound"
+
+        yield SpokenAnswer(pieces=pieces())
+
+
+async def test_services_with_a_price_by_the_unit_are_paid():
+    """By the image and by the character, as their prices are; what does not fit is refused."""
+    images = Priced("xai", allm.ImageResponse(images=[allm.Image.from_bytes(b"a", "image/png")] * 2))
+    engine = allm.Engine(image_adapter=images, image_model="grok-imagine-image")
+    with allm.budget(usd=0.05) as budget:
+        await allm.generate_image(engine, "a fox", n=2)
+        assert budget.spent.usd == 0.04
+        with pytest.raises(allm.BudgetExceeded):
+            await allm.generate_image(engine, "a fox")
+    engine = allm.Engine(speech_adapter=Priced("openai"), speech_model="tts-1")
+    with allm.budget(usd=1) as budget:
+        await allm.synthesize(engine, "word " * 200)
+    assert budget.spent.usd == 0.015
+
+
+async def test_a_run_ends_where_the_budget_around_it_does():
+    """The inputs that are left are not to blame: none of them has failed, and no more is sent."""
+    items = []
+    with allm.budget(calls=3) as budget, pytest.raises(allm.BulkError) as ended:
+        async with allm.bulk(endless(), ["Hi"] * 10, limit=2) as run:
+            items += [item async for item in run]
+    assert isinstance(ended.value.__cause__, allm.BudgetExceeded)
+    assert all(item.error is None for item in items)
+    assert budget.spent.calls == 3
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -511,7 +563,16 @@ async def test_a_nested_call_is_in_the_usage_of_a_turn_that_runs_out_of_time(aut
         await trio.sleep(1000)
         return "late"
 
-    outer = engine_of([fake.tool_call("agent", {"question": "a"}), fake.usage(input_tokens=10, output_tokens=0)])
-    result = await allm.chat(outer, "Go", tools=[agent], tool_timeout=None, request_timeout=5)
+    script = [fake.tool_call("agent", {"question": "a"}), fake.usage(input_tokens=10, output_tokens=0)]
+    result = await allm.chat(engine_of(script), "Go", tools=[agent], tool_timeout=None, request_timeout=5)
     assert result.halted_reason == "error"
     assert result.usage.input_tokens == 11
+    for stream in (allm.stream, allm.stream_step):
+        async with stream(engine_of(script), "Go", tools=[agent], tool_timeout=None) as events:
+            with trio.move_on_after(5):
+                await events.until_done()
+        result = events.result()
+        if isinstance(result, allm.ChatResult):
+            assert result.usage.input_tokens == 11
+        else:
+            assert result.tool_usage.input_tokens == 1

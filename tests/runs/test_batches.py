@@ -285,7 +285,7 @@ def test_what_cannot_be():
         allm.bulk(engine, ["a"], via="batch")
     with pytest.raises(allm.OptionError, match="via is 'file'"):
         allm.bulk(engine, ["a"], via="file")
-    with pytest.raises(allm.OptionError, match="with allm"):
+    with pytest.raises(allm.OptionError, match="one response to each input"):
         allm.bulk(engine, ["a"], via="batch", call=allm.chat, journal="j")
     with pytest.raises(allm.AdapterError, match="fake has no batches"):
         allm.bulk(allm.Engine(adapter=Fake()), ["a"], via="batch", journal="j")

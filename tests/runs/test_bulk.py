@@ -186,7 +186,7 @@ async def test_refusals_cost_no_attempt(autojump_clock):
     (item,) = await items_of(allm.bulk(echo.engine(retry=allm.RetryPolicy(jitter=0)), texts(1), attempts=2))
     assert item.response.output_text == "re: q0"
     assert item.attempts == 2
-    assert 100 <= trio.current_time() < 102
+    assert 100 <= trio.current_time() < 150
 
 
 async def test_refusals_have_an_upper_bound(autojump_clock):
@@ -334,6 +334,33 @@ async def test_a_budget_needs_prices():
     items, error = await until_raised(allm.bulk(Echo().engine(), texts(100), limit=8, budget=1.0))
     assert error.reason == "budget"
     assert len(items) == 1
+
+
+@pytest.mark.parametrize("ambient", [False, True])
+async def test_a_budget_object(ambient):
+    """One that is given, or around the run, holds for all calls together; what does not fit ends the run."""
+    echo = Echo(input_tokens=1, output_tokens=1, total_cost=0.01)
+    budget = allm.budget(calls=10)
+    if ambient:
+        with budget:
+            items, error = await until_raised(allm.bulk(echo.engine(), texts(100), limit=4))
+    else:
+        items, error = await until_raised(allm.bulk(echo.engine(), texts(100), limit=4, budget=budget))
+    assert error.reason == "budget"
+    assert isinstance(error.__cause__, allm.BudgetExceeded)
+    assert len(items) == echo.total == 10
+    assert budget.spent.calls == 10
+
+
+async def test_a_budget_of_one_call():
+    """Inside the function that asks, it is the failure of that input."""
+
+    async def call(engine, text):
+        with allm.budget(calls=0):
+            return await allm.generate(engine, text)
+
+    items = await items_of(allm.bulk(Echo().engine(), texts(3), call=call))
+    assert [type(item.error) for item in items] == [allm.BudgetExceeded] * 3
 
 
 # --- other calls -----------------------------------------------------------------------------------------------------

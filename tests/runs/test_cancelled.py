@@ -10,7 +10,7 @@ import allm
 from allm.testing import cancel_everywhere
 from bulk_inputs import Echo, failing, texts
 
-INPUTS = 6
+INPUTS = 4
 
 
 @pytest.mark.parametrize("ordered", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
+from dataclasses import make_dataclass
 
 import pytest
 import trio
@@ -115,6 +116,7 @@ async def test_a_fatal_error_is_not_kept(place):
         ({"temperature": 0.5}, True),
         ({"model": "other"}, True),
         ({"options": {"seed": 3}}, True),
+        ({"response_format": int}, True),
     ],
     ids=str,
 )
@@ -129,6 +131,15 @@ async def test_changed_options(place, change, is_another):
     else:
         assert (await items_of(block))[0].replayed
     assert echo.total == 1
+
+
+async def test_a_changed_type(place):
+    """Of the same name, with another field: the model is asked for something else."""
+    echo = Echo({"a": [[fake.text('{"x": 1}')], [fake.text('{"x": 1, "y": 2}')]]})
+    await items_of(allm.bulk(echo.engine(), ["a"], response_format=make_dataclass("Label", [("x", int)]), **place))
+    block = allm.bulk(echo.engine(), ["a"], response_format=make_dataclass("Label", [("x", int), ("y", int)]), **place)
+    _, error = await until_raised(block)
+    assert error.reason == "changed_input"
 
 
 async def test_changed_inputs(place):
@@ -171,13 +182,21 @@ async def test_a_key_twice_is_noticed_on_resume(place):
     assert error.reason == "duplicate_key"
 
 
-@pytest.mark.parametrize("key", ["", 3, None, "a\0b", "\ud800", "x" * 501])
+@pytest.mark.parametrize("key", ["", True, 0.5, None, "a\0b", "\ud800", "x" * 501])
 async def test_invalid_keys(place, key):
     """Refused before anything is sent for it, whatever the journal would make of it."""
     echo = Echo()
     _, error = await until_raised(allm.bulk(echo.engine(), ["a"], key=lambda *_: key, **place))
     assert error.reason == "invalid_key"
     assert not echo.total
+
+
+async def test_keys_may_be_numbers(place):
+    """Such as the ids of rows."""
+    for _ in range(2):
+        items = await items_of(allm.bulk(Echo().engine(), ["a"], key=lambda *_: 17, **place))
+        assert items[0].key == "17"
+    assert items[0].replayed
 
 
 async def test_keys_free_the_order(place):

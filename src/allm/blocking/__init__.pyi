@@ -64,6 +64,7 @@ from allm.execution.services.speech import SpeechOptions
 from allm.execution.services.transcription import TranscriptionOptions
 from allm.runs.bulk import ShardReport, T
 from allm.runs.run import BulkRun
+from allm.runtime.budgets import Budget
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.catalog import ModelInfo
 from allm.runtime.engine import Engine
@@ -79,7 +80,7 @@ def bulk(
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
     retry: Literal["retryable", "all"] = "retryable",
@@ -102,7 +103,7 @@ def bulk(
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
     retry: Literal["retryable", "all"] = "retryable",
@@ -199,7 +200,7 @@ def run_shard(
     call: Callable[..., Awaitable[Any]] = ...,
     limit: int = 64,
     key: Callable[[int, Any], Any] | None = None,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
     retry: Literal["retryable", "all"] = "retryable",

@@ -74,6 +74,7 @@ __all__ = ["generate"]
     help="Let the model call every function in this Python code; may be repeated.",
 )
 @click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls with tools (8).")
+@click.option("--budget", type=click.FloatRange(min=0), metavar="DOLLARS", help="Most that all model calls may cost.")
 @click.option(
     "--approve",
     type=click.Choice(["ask", "auto"]),
@@ -112,6 +113,7 @@ def generate(
     tools: tuple[Path, ...],
     functions: tuple[str, ...],
     max_turns: int | None,
+    budget: float | None,
     approve: str,
     temperature: float | None,
     max_tokens: int | None,
@@ -196,7 +198,8 @@ def generate(
                 keyboard=keyboard,
                 conversation=talk,
             )
-            return generation.run()
+            with nullcontext() if budget is None else allm.budget(usd=budget):
+                return generation.run()
 
     context.exit(exit_code_of(terminal, ask))
 

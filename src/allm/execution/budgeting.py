@@ -161,7 +161,7 @@ class Rates:
         """Of a model call; raises as `of` does."""
         request = call.request
         pricing = Pricing.of_call(call.adapter, request)
-        made = cls.of(charge, pricing, least_tokens(request), estimated_tokens(request), len(request.messages))
+        made = cls.of(charge, pricing, least_tokens(request), estimated_tokens(request), messages=len(request.messages))
         info = lookup(pricing.provider, pricing.model or "")
         if info is not None and info.output_limit is not None:
             made.longest_answer = info.output_limit
@@ -169,7 +169,15 @@ class Rates:
 
     @classmethod
     def of(
-        cls, charge: Charge, pricing: Pricing, least: int, estimate: int, messages: int = 0, answer: int = 1
+        cls,
+        charge: Charge,
+        pricing: Pricing,
+        least: int,
+        estimate: int,
+        *,
+        messages: int = 0,
+        answer: int = 1,
+        by_unit: Decimal | None = None,
     ) -> Rates:
         """Of a request.
 
@@ -180,12 +188,14 @@ class Rates:
             estimate: About how many, with those that mark where its messages begin and end.
             messages: How many these are.
             answer: Fewest tokens of the answer.
+            by_unit: US dollars of what is not priced by the token, such as images.
 
         Raises:
             BudgetExceeded: A budget is in US dollars, and the price is not known.
         """
         pricing.model = pricing.model or pricing.provider  # an adapter that needs no model has one price
         usd = pricing.cost_of(Usage(input_tokens=least, output_tokens=answer, cached_input_tokens=least))
+        usd = by_unit if usd is None else usd
         if usd is None and charge.is_priced:
             what = f"a budget is in US dollars, and the price of {pricing.provider}:{pricing.model} is not known"
             if pricing.cost_of(Usage(input_tokens=1, output_tokens=0)) is None and pricing.has_prices:
@@ -325,7 +335,9 @@ class AnswerCharge:
         elif not self._begun and is_refusal(error):
             self.charge.settle(Cost(), estimated=False)
         elif self._completed and usage is not None and self._is_final(usage):
-            self.charge.settle(_reported_cost(self.rates, usage), estimated=False, usage=usage)
+            cost = _reported_cost(self.rates, usage)
+            # Without a total of its own it used what has no known price, such as a tool of the provider's.
+            self.charge.settle(cost, estimated=usage.total_cost is None and cost.usd is not None, usage=usage)
         else:
             cost = self._cost_with(self.rates.longest_prompt, self._reported + self._uncounted)
             self.charge.settle(cost, estimated=True, usage=usage)

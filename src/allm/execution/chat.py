@@ -85,9 +85,9 @@ def open_step(
     call, _ = turn.first
 
     async def produce(context: StreamContext) -> None:
-        fold = context.send.folded(StepFold(turn.thread, turn.output_type))
+        own = context.send.folded(StepFold(turn.thread, turn.output_type, fold.tools))
         with trio.move_on_after(turn.limit) as whole_call:
-            await run_step(*await _first_call(turn, context), context, fold)
+            await run_step(*await _first_call(turn, context), context, own)
         if whole_call.cancelled_caught:
             await fail_at_limit(context, call.execution_options.request_timeout, call)
 

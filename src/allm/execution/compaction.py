@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.errors import AdapterError, OptionError
+from allm.data.errors import AdapterError, BudgetExceeded, OptionError
 from allm.data.events import Failed
 from allm.data.message import Thread, thread_problems
 from allm.data.problems import refuse
@@ -82,7 +82,10 @@ async def compacted(call: ModelCall) -> tuple[ModelCall, Any] | None:
     """
     function, thread = call.execution_options.compact, Thread(call.request.messages)
     assert function is not None  # noqa: S101  (asked only if there is one)
-    shorter: Any = await (function(thread) if isinstance(function, OnTrio) else call_user(function, thread))
+    try:
+        shorter: Any = await (function(thread) if isinstance(function, OnTrio) else call_user(function, thread))
+    except BudgetExceeded:  # of a model that it asks; the call is then sent as it is, if that can be paid
+        return None
     if not isinstance(shorter, Thread):
         what = f"compact returned {type(shorter).__name__}; expected a Thread, such as thread.last_turns(3)"
         raise OptionError(what, reason="invalid_type", option="compact")
@@ -91,4 +94,7 @@ async def compacted(call: ModelCall) -> tuple[ModelCall, Any] | None:
     if shorter.messages == thread.messages:
         return None
     shortened = attrs.evolve(call, request=attrs.evolve(call.request, messages=shorter.messages))
-    return shortened, prepare_call(shortened)
+    try:
+        return shortened, prepare_call(shortened)
+    except BudgetExceeded:  # the attempt says so, as the last event
+        return None

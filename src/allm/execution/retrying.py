@@ -6,6 +6,8 @@ started: the caller gets the error now, with the provider's `retry_after`, inste
 
 With a limiter that slows all calls when one is refused, a refusal uses up no attempt: it says nothing about the
 request. The limiter's patience bounds how long that goes on.
+
+What the errors of time limits say is here too, since their number of seconds bounds the retries.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ from allm.execution.telemetry_facts import call_content, call_facts
 from allm.execution.tool_runner import ToolRunner
 from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime import telemetry
-from allm.runtime.costs import charged
+from allm.runtime.costs import Tally, charged
 from allm.runtime.engine import Engine
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
@@ -244,6 +244,7 @@ class TurnCalls:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)
             unfinished = attrs.evolve(unfinished, response=response)
         self.unfinished = unfinished
+        self._tallies: dict[int, Tally] = {}
         self.loads_tools: bool = resolved.loads_tools
         self._begin(resolved)
 
@@ -272,7 +273,7 @@ class TurnCalls:
 
     def fold(self, inbox: Inbox) -> ChatFold:
         """A new fold for the events of the turn."""
-        fold = ChatFold(self.thread, self.output_type, inbox)
+        fold = ChatFold(self.thread, self.output_type, inbox, self._tallies)
         if self.unfinished is not None:
             fold.begin_with(self.unfinished)
         return fold

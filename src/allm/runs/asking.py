@@ -6,8 +6,10 @@ batch endpoints, has the same two methods.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, Protocol, runtime_checkable
 
 import attrs
@@ -22,13 +24,25 @@ from allm.execution.failures import is_inner
 from allm.execution.stream.block import nursery_boundary
 from allm.runs.attempts import Attempts, BulkRetry, asking_for
 from allm.runs.jobs import Job, Jobs, Outcome
+from allm.runtime.budgets import Budget
+from allm.runtime.costs import charged
 from allm.runtime.engine import Engine
 
 __all__ = ["Asker", "CancelsBatches", "OneByOne"]
 
 
 class Asker(Protocol):
-    """Asks for the answers of jobs."""
+    """Asks for the answers of jobs.
+
+    One that hands inputs over to a service, such as a vendor's batch endpoint, notes that in the journal before and
+    after (`Journal.save_batch`), looks there first for the jobs that it gets (`batches`), since an earlier run may have
+    handed them over, and removes the note when their outcomes are saved (`close_batch`).
+
+    Attributes:
+        limit: Jobs that it may have taken and that have not been saved.
+    """
+
+    limit: int
 
     async def run(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None], /) -> None:
         """Take jobs until there are no more, and finish each: with None if it was not asked to the end."""
@@ -53,25 +67,25 @@ class OneByOne:
     """Asks with one call for each input.
 
     Attributes:
-        engine: Its retry policy is that of the run.
+        engine, policy: As `with_retries` makes them.
         call: `allm.generate`, or any function of the same form.
         options: Its options.
         limit: Most calls at once.
+        budget: All calls are charged to it.
     """
 
     engine: Engine
     call: Callable[..., Awaitable[Any]]
     options: Mapping[str, Any]
     limit: int
-    _policy: BulkRetry = attrs.field(init=False)
+    policy: BulkRetry
+    budget: Budget | None = None
     _underway: set[Attempts] = attrs.field(factory=set[Attempts], init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _is_ours: bool = attrs.field(init=False)
+    _is_budgeted: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        policy = self.engine.retry
-        assert isinstance(policy, BulkRetry)  # noqa: S101  (`with_retries` made the engine)
-        self._policy = policy
         self._is_ours = is_of_library(self.call)
 
     async def run(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None], /) -> None:
@@ -91,8 +105,10 @@ class OneByOne:
 
     async def _work(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
         is_inner.set(True)  # failures are data here
-        while (job := await jobs.take()) is not None:
-            await self.ask(job, jobs, finish)
+        with nullcontext() if self.budget is None else self.budget:
+            self._is_budgeted = any(isinstance(account, Budget) for account in charged.get() or ())
+            while (job := await jobs.take()) is not None:
+                await self.ask(job, jobs, finish)
 
     async def ask(self, job: Job, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
         """Ask one input, and finish it."""
@@ -117,21 +133,19 @@ class OneByOne:
         earlier: Usage | None = None
         while True:
             value, error = await self._once(request)
-            usage = getattr(value, "usage", None)
-            if earlier is not None:
-                usage = earlier + usage if isinstance(usage, Usage) else earlier
+            usage = _total(earlier, getattr(value, "usage", None), getattr(value, "abandoned_usage", None))
             if error is None or not isinstance(error, AdapterError) or not error.retryable:
                 break
-            if not attempts.has_another(self._policy, error):
+            if not attempts.has_another(self.policy, error):
                 if attempts.given_up:
                     return None
                 break
-            earlier = usage if isinstance(usage, Usage) else earlier
+            earlier = usage
             await trio.sleep_until(attempts.resume)
         failed = error is not None
-        cost = usage.total_cost if isinstance(usage, Usage) else None
+        cost = None if usage is None else usage.total_cost
         count = attempts.failures + (not failed)
-        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since)
+        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since, self._is_budgeted)
 
     async def _once(self, request: Any) -> tuple[Any, AllmError | None]:
         try:
@@ -151,6 +165,12 @@ class OneByOne:
 
     def _call_of_user(self, request: Any) -> Any:
         return self.call(self.engine, request, **self.options)
+
+
+def _total(*parts: Any) -> Usage | None:
+    """The sum of what the attempts of an input have used, as far as they say."""
+    known = [part for part in parts if isinstance(part, Usage)]
+    return functools.reduce(Usage.__add__, known) if known else None
 
 
 def is_of_library(call: Callable[..., Any]) -> bool:

@@ -12,7 +12,9 @@ off is asked for again; that second loop is in `asking.py`, and counts with the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import Any
 
 import attrs
 import trio
@@ -20,9 +22,10 @@ import trio
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, AllmError, EngineError
 from allm.runtime.engine import Engine
+from allm.runtime.rate_limit import Limiter, RateLimit
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
-__all__ = ["CROWDED", "Attempts", "BulkRetry", "asking_for", "is_fatal", "with_retries"]
+__all__ = ["CROWDED", "Attempts", "BulkRetry", "Gate", "asking_for", "is_fatal", "with_retries"]
 
 CROWDED = frozenset({"rate_limited", "overloaded"})
 """Reasons that are the provider's state, and not the input's fault."""
@@ -41,12 +44,16 @@ class Attempts:
         resume: When the current wait for another attempt ends, on the Trio clock.
         scope: Cancels it.
         refused_since: When it was refused first.
+        in_line: It waits at the engine's limiter.
+        is_answered: A request was, and a turn of several goes on.
         given_up: Its wait was cut short, since the run ends; it is asked again when the run is resumed.
     """
 
     failures: int = attrs.field(default=0, init=False)
     resume: float = attrs.field(default=-math.inf, init=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    in_line: bool = attrs.field(default=False, init=False)
+    is_answered: bool = attrs.field(default=False, init=False)
     given_up: bool = attrs.field(default=False, init=False)
     refused_since: float = attrs.field(default=math.inf, init=False)
     _refusals: int = attrs.field(default=0, init=False)
@@ -56,7 +63,7 @@ class Attempts:
     def give_up(self) -> None:
         """End a wait for another attempt; what is being asked right now goes on."""
         self.given_up = True
-        if trio.current_time() < self.resume:
+        if (self.in_line and not self.is_answered) or trio.current_time() < self.resume:
             self.scope.cancel()
 
     def failed(self, policy: BulkRetry, error: AdapterError) -> float | None:
@@ -93,6 +100,37 @@ asking_for: ContextVar[Attempts | None] = ContextVar("allm_bulk_attempts", defau
 """The input that the calls here are made for."""
 
 
+@define(eq=False)
+class Gate:
+    """The limiter of a run: waits at another one, and notes for which inputs, so that a stop can end the wait.
+
+    It has no `patience`, as limiters may: the run counts refusals itself.
+    """
+
+    limiter: Limiter
+
+    async def acquire_on_behalf_of(self, borrower: Any, /) -> None:
+        """See `allm.Limiter`."""
+        item = asking_for.get()
+        if item is None:
+            await self.limiter.acquire_on_behalf_of(borrower)
+            return
+        item.in_line = True
+        if item.given_up and not item.is_answered:
+            item.scope.cancel()
+        try:
+            await self.limiter.acquire_on_behalf_of(borrower)
+        finally:
+            item.in_line = False
+
+    def release_on_behalf_of(self, borrower: Any, /) -> None:
+        """See `allm.Limiter`."""
+        self.limiter.release_on_behalf_of(borrower)
+        item = asking_for.get()
+        if item is not None and getattr(borrower, "error", None) is None:
+            item.is_answered = True
+
+
 @frozen(kw_only=True)
 class BulkRetry(RetryPolicy):
     """The policy of an engine in a bulk run, with the waits of the engine's own.
@@ -113,12 +151,23 @@ class BulkRetry(RetryPolicy):
         return RetryPolicy.delay(self, error, failures)
 
 
-def with_retries(engine: Engine, attempts: int) -> Engine:
-    """The engine for the calls of a run."""
+def with_retries(engine: Engine, attempts: int) -> tuple[Engine, BulkRetry]:
+    """The engine for the calls of a run, and its policy; engines of a group keep their own waits and limiters."""
+    return _with_retries(engine, attempts, RateLimit()), _policy(engine, attempts)
+
+
+def _with_retries(engine: Engine, attempts: int, rate: RateLimit) -> Engine:
+    members: Sequence[Engine] | None = getattr(engine, "members", None)
+    if members is not None:
+        changed: Any = {"members": tuple(_with_retries(member, attempts, rate) for member in members)}
+        return attrs.evolve(engine, **changed)
+    return attrs.evolve(engine, retry=_policy(engine, attempts), limiter=Gate(engine.limiter or rate))
+
+
+def _policy(engine: Engine, attempts: int) -> BulkRetry:
     own = engine.retry or DEFAULT_RETRY
     kept = {name: getattr(own, name) for name in ("base_delay", "max_delay", "jitter", "respect_retry_after")}
-    policy = BulkRetry(**kept, attempts=attempts, max_attempts=2**31, max_retry_after=MOST_REFUSED)
-    return attrs.evolve(engine, retry=policy)
+    return BulkRetry(**kept, attempts=attempts, max_attempts=2**31, max_retry_after=MOST_REFUSED)
 
 
 def is_fatal(error: AllmError, *, own_model: bool) -> bool:

@@ -18,6 +18,7 @@ from allm.http.transport import CLEANUP_SECONDS
 from allm.runs.journal import in_turn
 from allm.runs.plan import Plan
 from allm.runs.run import EXAMPLE, BulkRun, Parts
+from allm.runtime.budgets import Budget
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 
@@ -37,7 +38,7 @@ def bulk(
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
     retry: Literal["retryable", "all"] = "retryable",
@@ -60,7 +61,7 @@ def bulk(
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
     retry: Literal["retryable", "all"] = "retryable",
@@ -82,7 +83,7 @@ def bulk(
     run: str = "run",
     key: Callable[[int, Any], Any] | None = None,
     ordered: bool = False,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
     retry: Literal["retryable", "all"] = "retryable",
@@ -118,7 +119,7 @@ def bulk(
             index, as text.
         ordered: Deliver in the order of the inputs instead of as they finish.
         budget: US dollars for the run with all its earlier parts: nothing more is sent when the next answer may exceed
-            it.
+            it. Or an `allm.budget(...)`, which all calls are charged to.
         attempts: How often an input is asked. A refusal because of the provider's load does not count.
         max_failures: More failures than this end the run.
         retry: Which failures in the journal are asked again: "retryable", or "all".
@@ -182,6 +183,8 @@ async def _opened(plan: Plan) -> AsyncGenerator[BulkRun[Any]]:
                 yield run
             finally:
                 run._close()
+                if hasattr(journal, "patience"):
+                    journal.patience = CLEANUP_SECONDS
                 nursery.cancel_scope.cancel()
     finally:
         with trio.move_on_after(CLEANUP_SECONDS, shield=True):
@@ -217,7 +220,7 @@ async def run_shard(
     call: Callable[..., Awaitable[Any]] = generate,
     limit: int = 64,
     key: Callable[[int, Any], Any] | None = None,
-    budget: float | None = None,
+    budget: float | Budget | None = None,
     attempts: int = 4,
     max_failures: int | None = None,
     retry: Literal["retryable", "all"] = "retryable",

@@ -19,6 +19,7 @@ from allm.data.json.text import dumps_strict, is_plain
 from allm.data.message import Message, Thread
 from allm.data.request import Request
 from allm.data.tool import Tool
+from allm.data.types.hints import is_type
 from allm.execution.options import application_defaults
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import OPTIONS
@@ -42,7 +43,9 @@ class Fingerprints:
         """
         given = {**application_defaults(), **engine.params, **options}
         asked = {name: value for name, value in given.items() if _is_asked(name)}
-        model = asked.pop("model", None) or (engine.embedding_model if call == "embed" else engine.model)
+        model = asked.pop("model", None) or (engine.embedding_model if call == "embed" else _model_of(engine))
+        if is_type(wanted := asked.get("response_format")):
+            asked["response_format"] = [wanted, _schema_of(wanted)]
         common = [call, model, asked, [_described(tool) for tool in engine.tools]]
         self._common = hashlib.blake2b(_encoded(_described(common)), digest_size=_SIZE)
 
@@ -55,6 +58,20 @@ class Fingerprints:
         found = self._common.copy()
         found.update(request.encode("utf-8", "surrogatepass") if type(request) is str else _content(request))
         return found.hexdigest()
+
+
+def _model_of(engine: Engine) -> Any:
+    members: Iterable[Engine] | None = getattr(engine, "members", None)  # of a group of engines
+    return engine.model if members is None else [_model_of(member) for member in members]
+
+
+def _schema_of(hint: Any) -> Any:
+    from allm.data.types.output import answer_schema
+
+    try:
+        return answer_schema(hint)
+    except TypeError:  # which the call refuses, with the reason
+        return None
 
 
 def _is_asked(name: str) -> bool:

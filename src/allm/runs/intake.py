@@ -154,6 +154,8 @@ class Intake:
         if self.key is None:
             return Job(index, str(index), request, "")
         key = await call_user(self.key, index, request)
+        if type(key) is int:  # the id of a row
+            key = str(key)
         if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or "\0" in key or not _is_utf8(key):
             raise BulkError(
                 f"the key of input {index} is {key!r:.80}; expected a text of 1 to {LONGEST_KEY} characters, without "

@@ -35,6 +35,7 @@ class Outcome:
     Attributes:
         value: What the call returned, if it did not fail.
         cost: US dollars; None where they are not known.
+        is_budgeted: Whether an `allm.budget` holds for the calls of the run.
         refused_since: When the provider first refused it because of its load, on the Trio clock.
     """
 
@@ -44,6 +45,7 @@ class Outcome:
     usage: Any = None
     cost: float | None = None
     refused_since: float = math.inf
+    is_budgeted: bool = False
 
 
 @define(eq=False)

@@ -24,6 +24,7 @@ from allm.runs.journal import Journal, RunTotals, open_journal
 from allm.runs.lookup import LookUp
 from allm.runs.run import BulkRun, Parts
 from allm.runs.saving import Saver
+from allm.runtime.budgets import Budget
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import check_options
 
@@ -44,7 +45,7 @@ class Plan:
     run: str
     key: Callable[[int, Any], Any] | None
     ordered: bool
-    budget: float | None
+    budget: float | Budget | None
     attempts: int
     max_failures: int | None
     retry: Literal["retryable", "all"]
@@ -79,8 +80,8 @@ class Plan:
             check_options(self.options)
             engine_for_chat(self.engine)
         if self.in_batches and self.journal is None:
-            what = "batches need a journal, which keeps their ids: pass journal='run.sqlite'"
-            raise OptionError(what, reason="invalid_value", option="journal")
+            what = "batches need a journal, which keeps their ids"
+            raise OptionError(what, reason="invalid_value", option="journal").advised(": pass journal='run.sqlite'")
 
     def _check_numbers(self) -> None:
         for name, least in (("limit", 1), ("attempts", 1), ("first", 0), ("max_failures", 0)):
@@ -89,9 +90,12 @@ class Plan:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise invalid(name, value, f"a whole number, {least} or more")
-        for name, what in (("budget", "US dollars, more than 0"), ("within", "seconds, more than 0")):
+        for name, what in (
+            ("budget", "US dollars, more than 0, or an allm.Budget"),
+            ("within", "seconds, more than 0"),
+        ):
             value = getattr(self, name)
-            if value is None:
+            if value is None or (name == "budget" and isinstance(value, Budget)):
                 continue
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
                 raise invalid(name, value, what)
@@ -108,8 +112,8 @@ class Plan:
         if self._call_name != "generate":
             if self.via is None:
                 return False
-            what = "through batches, inputs are asked with allm.generate; leave out call=, or via='batch'"
-            raise OptionError(what, reason="invalid_value", option="call")
+            what = "through batches, a model is asked for one response to each input"
+            raise OptionError(what, reason="invalid_value", option="call").advised("; leave out call=, or via='batch'")
         from allm.execution.services.batches import batches_of
 
         try:
@@ -152,7 +156,8 @@ class Plan:
 
     def opened(self, journal: Journal | None, run: BulkRun[Any], limiter: trio.CapacityLimiter) -> Parts:
         """Make the parts of a run; blocks."""
-        spending = Spending.after(self.budget, RunTotals() if journal is None else journal.totals())
+        own, shared = (None, self.budget) if isinstance(self.budget, Budget) else (self.budget, None)
+        spending = Spending.after(own, RunTotals() if journal is None else journal.totals())
         jobs = Jobs(self.most, spending, run._stop)
         if self.dedupe and (index := getattr(journal, "index_fingerprints", None)) is not None:
             index()
@@ -177,7 +182,7 @@ class Plan:
         window = Window(self.most if self.in_batches else 4 * self.most, min(self.most, AHEAD))
         saver = None if journal is None else Saver(journal, limiter, run._saved, run._stop)
         return Parts(
-            asker=self._asker(journal, limiter, saver),
+            asker=self._asker(journal, limiter, saver, shared),
             journal=journal,
             limiter=limiter,
             on_progress=self.on_progress,
@@ -193,8 +198,11 @@ class Plan:
             saver=saver,
         )
 
-    def _asker(self, journal: Journal | None, limiter: trio.CapacityLimiter, saver: Saver | None) -> Asker:
-        one_by_one = OneByOne(with_retries(self.engine, self.attempts), self.call, self.options, self.most)
+    def _asker(
+        self, journal: Journal | None, limiter: trio.CapacityLimiter, saver: Saver | None, budget: Budget | None
+    ) -> Asker:
+        engine, policy = with_retries(self.engine, self.attempts)
+        one_by_one = OneByOne(engine, self.call, self.options, self.most, policy, budget)
         if not self.in_batches or journal is None or saver is None:
             return one_by_one
         from allm.runs.in_batches import InBatches

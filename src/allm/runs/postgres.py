@@ -19,8 +19,6 @@ T = TypeVar("T")
 
 BOUND = 10.0
 """Seconds that one statement may take."""
-PATIENCE = 60.0
-"""Seconds for a server to come back: answers that were paid for wait to be saved."""
 _TABLES_LOCK = 0x616C6C6E
 """Key of the advisory lock for creating the tables. CREATE TABLE IF NOT EXISTS alone fails when two race."""
 
@@ -76,7 +74,7 @@ class PostgresJournal(SqlJournal):
 
     def _transact(self, work: Callable[[Any], T]) -> T:
         """See `SqlJournal`. A server that is away is waited for: every operation may be repeated."""
-        deadline = time.monotonic() + PATIENCE
+        since = time.monotonic()
         pause = 0.1
         while True:
             try:
@@ -86,8 +84,8 @@ class PostgresJournal(SqlJournal):
                     return work(cursor)
             except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
                 self.close()
-                if time.monotonic() + pause > deadline:
-                    what = f"the journal in PostgreSQL has failed for {PATIENCE:g} s: {error}"
+                if time.monotonic() + pause - since > self.patience:
+                    what = f"the journal in PostgreSQL has failed for {time.monotonic() - since:.0f} s: {error}"
                     raise journal_error(what) from error
                 time.sleep(pause)
                 pause = min(2 * pause, 5.0)

@@ -20,7 +20,7 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.bulk import BulkError, BulkItem
-from allm.data.errors import StreamError
+from allm.data.errors import AllmError, BudgetExceeded, StreamError
 from allm.data.response import Usage
 from allm.data.user_functions import call_user
 from allm.execution.stream.block import nursery_boundary
@@ -252,15 +252,10 @@ class BulkRun(Generic[T]):
             self._accepted = trio.current_time()
             if parts.spending.budget is not None and outcome.cost is None:
                 self._stop(_no_price(parts.spending.budget))
-        elif is_fatal(error, own_model=getattr(job.request, "model", None) is not None) or (
-            error.reason in CROWDED and self._accepted <= outcome.refused_since  # so long, and nobody was let in
-        ):
+        elif (end := self._end(job, outcome, error)) is not None:
             # The input is not to blame, so it has not failed: it is asked again when the run is resumed.
-            fatal = BulkError(
-                f"every further request would fail like that of input {job.index}: {error}", reason="fatal"
-            )
-            fatal.__cause__ = error
-            self._stop(fatal)
+            end.__cause__ = error
+            self._stop(end)
             parts.jobs.saved(1)
             return
         item = BulkItem[Any](
@@ -277,6 +272,17 @@ class BulkRun(Generic[T]):
             self._deliver([finished])
         else:
             parts.saver.add(finished)
+
+    def _end(self, job: Job, outcome: Outcome, error: AllmError) -> BulkError | None:
+        """Why this failure ends the run; None if it is that of one input."""
+        own_model = getattr(job.request, "model", None) is not None
+        if isinstance(error, BudgetExceeded) and outcome.is_budgeted and not (own_model and error.reason == "no_price"):
+            return BulkError(f"{error.problem}; what was answered is saved", reason="budget")
+        refused = error.reason in CROWDED and self._accepted <= outcome.refused_since  # so long, and nobody was let in
+        if refused or is_fatal(error, own_model=own_model):
+            what = f"every further request would fail like that of input {job.index}: {error}"
+            return BulkError(what, reason="fatal")
+        return None
 
     def _saved(self, batch: Sequence[Finished], spent: float) -> None:
         self._parts.spending.spent = spent + sum(left.cost or 0.0 for left in self._unsaved())

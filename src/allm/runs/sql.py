@@ -47,6 +47,9 @@ _PAGE = 200
 class SqlJournal(ABC):
     """A `Journal` over a DB-API driver."""
 
+    patience: float = 60.0
+    """Seconds for a server to come back: answers that were paid for wait to be saved. Less when the run is left."""
+
     def __init__(self, run: str) -> None:
         self._run = run
 

@@ -116,9 +116,9 @@ class Budget:
     __slots__ = ("_estimated", "_spent", "_under_way", "_within", "calls", "tokens", "usd")
 
     def __init__(self, usd: float | Decimal | None, tokens: int | None, calls: int | None) -> None:
-        self.usd = None if usd is None else float(usd)
-        self.tokens = tokens
-        self.calls = calls
+        self.usd: float | None = None if usd is None else float(usd)
+        self.tokens: int | None = tokens
+        self.calls: int | None = calls
         self._spent, self._estimated, self._under_way = _Sum(), _Sum(), _Sum()
         self._within: tuple[Budget, ...] = ()
 

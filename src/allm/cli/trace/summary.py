@@ -106,14 +106,14 @@ def spent_in(spans: Iterable[Span]) -> dict[int, Spent]:
     """What each span used with all within it, by its id; spans are given parents first.
 
     Tokens are reported by a model call, by the step around it and by the turn around that, so only the innermost report
-    counts. What a tool's own calls used is not in the report of the turn that called the tool.
+    counts. What a tool's own calls used is in the report of the turn that called the tool, and not in that of the step.
     """
     ordered = list(spans)
     spent = {span.id: Spent() for span in ordered}
     for span in reversed(ordered):  # what is within before what is around it
         own = spent[span.id]
         usage = usage_of(span)
-        if usage and not own.told:
+        if usage and not own.told and not any(child.name == "step" for child in span.children):
             own.report(usage)
         if span.parent is not None:
             around = spent[span.parent.id]

@@ -135,8 +135,8 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
         SessionError,
         SessionConflict,
         UnwrapError,
-        BulkError,
         BudgetExceeded,
+        BulkError,
     )
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",)}

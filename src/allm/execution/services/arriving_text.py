@@ -72,7 +72,7 @@ async def begin_speech(
             begin, span, prepared=prepared, after=place, charge=charge
         )
     if charge is not None:
-        place.callback(charge.end, begun[0].usage)
+        place.callback(charge.end, begun[0])
     return begun
 
 

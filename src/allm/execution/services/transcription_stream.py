@@ -188,7 +188,7 @@ async def _opened(
             with call.within_limit():
                 answer, first = await call.attempt(begin, span, prepared=prepared, after=place, charge=charge)
             if charge is not None:
-                place.callback(lambda: charge.end(stream.result().usage))
+                place.callback(lambda: charge.end(stream.result()))
             stream._request_id = answer.request_id
             reading.begin(answer.events, first)
             try:

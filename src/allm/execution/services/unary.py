@@ -236,7 +236,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                 if after is not None:
                     after.push(stack.pop_all())
                 elif charge is not None:
-                    charge.end(getattr(response, "usage", None), getattr(response, "model", None))
+                    charge.end(response)
                 return response  # type: ignore[no-any-return]
             raise timed_out("no response within", limit, "first_event_timeout", self.adapter.provider)
 

@@ -23,7 +23,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError, AllmError, BudgetExceeded, StreamError
+from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import (
     AdapterEvent,
     Failed,
@@ -204,11 +204,7 @@ async def run_model_call(
     if call.execution_options.compact is not None and not call.engine.is_group:
         from allm.execution.compaction import compacted_if_near
 
-        try:
-            call, prepared = await compacted_if_near(call, prepared)
-        except BudgetExceeded as error:  # of what it asked a model, or of the call with what it made
-            await context.send.send((Failed(error),))
-            return
+        call, prepared = await compacted_if_near(call, prepared)
     if context.span is None:
         await _until_ended(call, prepared, context, held, None)
     elif response is None:
@@ -376,7 +372,6 @@ async def _attempt(
 
 async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError | None:
     """Let the adapter send an attempt and emit its events; returns what it raised."""
-    adapter = call.adapter
     error: AllmError | None = None
     try:
         if (accounts := charged.get()) is not None:
@@ -384,13 +379,13 @@ async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError 
 
             attempt.charge, prepared = begin_answer(accounts, call, prepared, attempt.size)
         if isinstance(prepared, ChangedEvents):
-            await prepared.stream(adapter, attempt)
+            await prepared.stream(call.adapter, attempt)
         else:
-            await adapter.stream(prepared, attempt)
+            await call.adapter.stream(prepared, attempt)
     except AllmError as raised:
         error = raised
     except Exception as raised:
-        error = adapter_raised(adapter.provider, raised)
+        error = adapter_raised(call.adapter.provider, raised)
     finally:
         if attempt.charge is not None:
             attempt.charge.settle(error)

@@ -191,12 +191,12 @@ class StepFold:
     """Folds the events of one step that starts from `thread`.
 
     Attributes:
-        tools: What calls have used that the step's tools made themselves, where the step itself runs with this fold.
+        tools: What calls have used that the step's tools made themselves; the same for all folds of the step.
     """
 
     thread: Thread
     output_type: Any = None
-    tools: Tally = attrs.field(factory=Tally, init=False)
+    tools: Tally = attrs.field(factory=Tally)
     _collector: StreamCollector = attrs.field(init=False)
     _results: dict[str, Message] = attrs.field(factory=dict, init=False)
     _earlier_response: Response | None = attrs.field(default=None, init=False)
@@ -280,11 +280,13 @@ class ChatFold:
 
     Attributes:
         inbox: The messages that the user sends meanwhile; those that the events do not show are not lost either.
+        tallies: The `tools` of each step, by its number; the same for all folds of the turn.
     """
 
     thread: Thread
     output_type: Any = None
     inbox: Inbox | None = None
+    tallies: dict[int, Tally] = attrs.field(factory=dict[int, Tally])
     _steps: list[StepResult] = attrs.field(factory=list, init=False)
     _current: StepFold = attrs.field(init=False)
     _begun: bool = attrs.field(default=False, init=False)
@@ -292,7 +294,10 @@ class ChatFold:
     _result: ChatResult | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._current = StepFold(self.thread, self.output_type)
+        self._current = self._begin(self.thread)
+
+    def _begin(self, thread: Thread) -> StepFold:
+        return StepFold(thread, self.output_type, self.tallies.setdefault(len(self._steps), Tally()))
 
     def add(self, event: Any) -> None:
         """Fold one event."""
@@ -301,7 +306,7 @@ class ChatFold:
             self._result = event.result
         elif kind is StepCompleted:
             self._steps.append(event.step)
-            self._current = StepFold(event.step.thread, self.output_type)
+            self._current = self._begin(event.step.thread)
             self._begun = False
         elif kind is MessagesAdded:
             self._current.add(event)
