@@ -333,6 +333,7 @@ def catalog(session: nox.Session) -> None:
     session.install("--editable", ".")
     _tools(session, "catalog")
     session.run("python", "scripts/update_catalog.py")
+    session.run("python", "scripts/update_unit_prices.py")
 
 
 @nox.session(default=False)

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import allm
 import allm.blocking
-from allm import files, session
+from allm import caches, files, session
 
 FOLDER = Path(__file__).parents[1] / "src" / "allm" / "blocking"
 BLOCKS = ("StreamBlock", "AbstractAsyncContextManager")
@@ -106,14 +106,15 @@ def stubs() -> dict[Path, str]:
     common = ["from contextlib import AbstractContextManager", "from typing import Any, overload", ""]
     block = "from allm.blocking.blocks import EventsBlock"
     of_session = [common[0], "from typing import Any", "", block]
-    main = [name for name in allm.blocking.__all__ if name not in {"files", "run", "session"}]
+    main = [name for name in allm.blocking.__all__ if name not in {"caches", "files", "run", "session"}]
     own = [
-        "from allm.blocking import files as files, session as session",
+        "from allm.blocking import caches as caches, files as files, session as session",
         block,
         "from allm.blocking.calls import run as run",
     ]
     return {
         FOLDER / "__init__.pyi": stub(allm, main, [*common, *own, f"__all__ = {allm.blocking.__all__!r}"]),
+        FOLDER / "caches.pyi": stub(caches, allm.blocking.caches.__all__, []),
         FOLDER / "files.pyi": stub(files, allm.blocking.files.__all__, []),
         FOLDER / "session.pyi": stub(session, allm.blocking.session.__all__, of_session),
     }

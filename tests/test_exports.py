@@ -26,6 +26,7 @@ PUBLIC_MODULES = [
     "allm.adapters",
     "allm.aio",
     "allm.blocking",
+    "allm.caches",
     "allm.compact",
     "allm.fake",
     "allm.files",

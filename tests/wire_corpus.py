@@ -28,8 +28,12 @@ class Case:
     name: str
 
     @property
+    def recorded(self):
+        return json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+
+    @property
     def expected(self):
-        expected = json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+        expected = self.recorded
         return expected if "outcome" in expected else recordings.translated(self.folder, expected)
 
     @property
@@ -69,12 +73,15 @@ def opaque_kinds(message):
 def server_items(message):
     """Wire type names of the provider's own items in the message."""
     return sorted(
-        {
-            str(part.data.get("type") or next(iter(part.data)))
-            for part in message.parts
-            if isinstance(part, (HostedCall, ProviderPart)) and part.data
-        }
+        {_type_of(part.data) for part in message.parts if isinstance(part, (HostedCall, ProviderPart)) and part.data}
     )
+
+
+def _type_of(data):
+    """The wire's name for an item: its type, else its only field, which Amazon's hosted calls have a type in."""
+    field, inside = next(iter(data.items()))
+    own = inside.get("type") if field == "toolUse" else None
+    return str(data.get("type") or own or field)
 
 
 def cited(message):
@@ -85,7 +92,9 @@ def cited(message):
             for citation in part.citations:
                 start, end = (None if at is None else before + at for at in (citation.start, citation.end))
                 place = {"start": start, "end": end}
-                found.append({name: getattr(citation, name) for name in ("url", "file_id", "quote")} | place)
+                source = citation.source and attrs.astuple(citation.source)
+                names = ("url", "file_id", "quote", "title")
+                found.append({name: getattr(citation, name) for name in names} | place | {"source": source})
             before += len(part.text)
     return found
 

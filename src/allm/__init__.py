@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        caches,
         compact,
         fake,
         files,
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
         web,
     )
     from allm.data.audio import Audio
+    from allm.data.bulk import BulkError, BulkItem, BulkReason
+    from allm.data.cache import Cache, CacheContents
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
@@ -179,10 +182,13 @@ if TYPE_CHECKING:
     from allm.http.answer_limits import AnswerLimits
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
+    from allm.runs.bulk import ShardReport, bulk, run_shard
+    from allm.runs.run import BulkRun
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.engine_group import EngineGroup, MovesOn, fallback, hedge
+    from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
     from allm.runtime.tool_loading import Toolset
@@ -199,6 +205,12 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "BulkError",
+    "BulkItem",
+    "BulkReason",
+    "BulkRun",
+    "Cache",
+    "CacheContents",
     "CachePoint",
     "CallOptions",
     "ChatCompleted",
@@ -251,6 +263,8 @@ __all__ = [
     "ImageUsage",
     "Input",
     "JsonSchema",
+    "Limiter",
+    "LimiterPlace",
     "ManualCalls",
     "Media",
     "Message",
@@ -274,6 +288,8 @@ __all__ = [
     "ProviderPart",
     "ProviderPartCompleted",
     "Question",
+    "RateLimit",
+    "RateStatistics",
     "RawChunk",
     "ReasoningCompleted",
     "ReasoningDelta",
@@ -292,6 +308,7 @@ __all__ = [
     "SessionError",
     "SessionReason",
     "SessionStatus",
+    "ShardReport",
     "SourceKind",
     "SourcePlace",
     "Speech",
@@ -354,7 +371,9 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "bulk",
     "cache_point",
+    "caches",
     "chat",
     "classify",
     "compact",
@@ -384,6 +403,7 @@ __all__ = [
     "render",
     "request",
     "rerank",
+    "run_shard",
     "session",
     "set_defaults",
     "step",

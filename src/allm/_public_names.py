@@ -6,8 +6,8 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "compact", "fake", "files", "hosted", "keys", "mcp", "models", "providers"),
-        *("render",),
+        *("adapters", "aio", "blocking", "caches", "compact", "fake", "files", "hosted", "keys", "mcp", "models"),
+        *("providers", "render"),
         *("session", "telemetry", "testing", "web"),
     }
 )
@@ -15,6 +15,8 @@ MODULES = frozenset(
 
 _NAMES = {
     "data.audio": "Audio",
+    "data.bulk": "BulkError BulkItem BulkReason",
+    "data.cache": "Cache CacheContents",
     "data.citation": "Citation SourcePlace",
     "data.content": (
         "AudioPart CachePoint DocumentPart HostedCall ImagePart Part ProviderPart ReasoningPart TextPart ToolCall "
@@ -83,10 +85,13 @@ _NAMES = {
     "http.answer_limits": "AnswerLimits",
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
+    "runs.bulk": "ShardReport bulk run_shard",
+    "runs.run": "BulkRun",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",
     "runtime.engine_group": "EngineGroup MovesOn fallback hedge",
+    "runtime.rate_limit": "Limiter LimiterPlace RateLimit RateStatistics",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.
     "runtime.tool_calls": "Tool ToolContext",

@@ -10,6 +10,8 @@ Protocols of adapters:
     One of files is asked a `FileRequest`: an `Upload`, `FileGet`, `FileDelete`, `FileContent`, or a page. It answers
     with a `StoredFile`; `FileCall` and `send_file_call` make the calls, `upload_form` the body of an upload,
     `check_lifetime` and `file_segment` refuse what cannot be sent.
+    One of caches is asked a `CacheRequest`: a `CacheCreate`, `CacheGet`, `CacheUpdate` or `CacheDelete`, with a
+    `Lifetime`, or a page. It answers with a `Cache`; a call has one in its `AdapterOptions`, for `check_cache`.
     One of batches is a `BatchAdapter`; `batch_body` makes the request of one call, `read_json_lines` reads answers.
     `AdapterWrapper` is an adapter around another; `with_texts` changes what is sent, and `request_key` is for caches.
 
@@ -20,7 +22,8 @@ HTTP:
     what `form_fields` and `file_field` make, `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and
     `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
-    `VertexPlace` has the addresses of models on Google's Vertex AI.
+    `VertexPlace` has the addresses of models on Google's Vertex AI; `foundation_model` is the model that an id, a
+    profile or an ARN of Amazon's stands for.
     `with_query` adds to a URL, and `without_body` makes a GET or DELETE of a call.
     `open_audio` makes a call whose response is speech, `one_piece` passes on audio that came at once, and `wav_header`
     makes a file of raw samples.
@@ -243,6 +246,16 @@ if TYPE_CHECKING:
         send_without_answer as send_without_answer,
     )
     from allm.runtime.batches import BatchLimits as BatchLimits
+    from allm.runtime.bedrock_names import foundation_model as foundation_model
+    from allm.runtime.cache_store import (
+        CacheCreate as CacheCreate,
+        CacheDelete as CacheDelete,
+        CacheGet as CacheGet,
+        CacheRequest as CacheRequest,
+        CacheUpdate as CacheUpdate,
+        Lifetime as Lifetime,
+        check_cache as check_cache,
+    )
     from allm.runtime.file_store import (
         FileCall as FileCall,
         FileContent as FileContent,
@@ -281,6 +294,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Beginning",
     "Body",
     "CONTEXT_OVERFLOW",
+    "CacheCreate",
+    "CacheDelete",
+    "CacheGet",
+    "CacheRequest",
+    "CacheUpdate",
     "Classify",
     "Companion",
     "CountCall",
@@ -306,6 +324,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "KeyFunction",
     "KeyHeader",
     "KeySource",
+    "Lifetime",
     "MAX_EVENT_BYTES",
     "MEDIA_TYPES",
     "MediaPart",
@@ -354,6 +373,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "batch_segment",
     "call_name",
     "call_user",
+    "check_cache",
     "check_lifetime",
     "classify_error",
     "code_spans",
@@ -368,6 +388,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "finish_reason_of",
     "fit_schema",
     "form_fields",
+    "foundation_model",
     "image_of_base64",
     "image_of_url",
     "is_text",
@@ -471,6 +492,16 @@ _LATER = {
         "send_without_answer",
     ),
     "runtime.batches": ("BatchLimits",),
+    "runtime.bedrock_names": ("foundation_model",),
+    "runtime.cache_store": (
+        "CacheCreate",
+        "CacheDelete",
+        "CacheGet",
+        "CacheRequest",
+        "CacheUpdate",
+        "Lifetime",
+        "check_cache",
+    ),
     "runtime.file_store": (
         "FileCall",
         "FileContent",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allm.data.citation import Citation
+from allm.data.content import HostedStatus
 from allm.data.errors import AllmError
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
@@ -88,10 +89,18 @@ def tool_call_delta(id: str, text: str) -> ToolCallDeltaItem:
 
 
 def hosted_call(
-    kind: str, asked: Mapping[str, Any] | None = None, output: Any = None, *, id: str | None = None
+    kind: str,
+    asked: Mapping[str, Any] | None = None,
+    output: Any = None,
+    *,
+    id: str | None = None,
+    status: HostedStatus = "completed",
 ) -> HostedCallItem:
-    """A call of a tool that runs at the provider, such as `web_search`, with what came of it."""
-    return HostedCallItem(kind, dict(asked or {}), output, id)
+    """A call of a tool that runs at the provider, such as `web_search`, with what came of it.
+
+    With the status `"requires_action"`, one of `mcp` waits for approval, and one of `computer` for a screenshot.
+    """
+    return HostedCallItem(kind, dict(asked or {}), output, id, status)
 
 
 def usage(**counts: Any) -> UsageItem:

@@ -17,17 +17,21 @@ import attrs
 
 from allm.data.content import HostedStatus
 from allm.data.errors import ValidationError
+from allm.data.hosted_answers import approve, deny, screenshot
 from allm.data.hosted_tool import HostedTool
 from allm.data.problems import Problem, shown
 
 __all__ = [
     "HostedStatus",
     "HostedTool",
+    "approve",
     "code_execution",
     "computer",
+    "deny",
     "file_search",
     "image_generation",
     "mcp",
+    "screenshot",
     "url_context",
     "web_search",
 ]
@@ -205,8 +209,8 @@ def mcp(
         authorization: A token for it, never shown or serialised.
         headers: Sent to the server, and kept as the token is.
         allowed_tools: Which of its tools the model may call; all of them by default.
-        approval: `"never"` calls them at once. `"always"` (OpenAI) ends the answer with a call that
-            `requires_action`.
+        approval: `"never"` calls them at once. `"always"` (OpenAI) ends the answer with a call in
+            `pending_hosted_calls`, whose answer is `approve(call)` or `deny(call)`.
         metadata: Fields in a provider's own words, under its name; they win.
 
     Raises:
@@ -228,7 +232,9 @@ def mcp(
 def computer(
     *, width: int | None = None, height: int | None = None, metadata: Mapping[str, Mapping[str, Any]] | None = None
 ) -> HostedTool:
-    """Let the model use a computer that you run (OpenAI): its calls have the status `requires_action`.
+    """Let the model use a computer that you run (OpenAI): its calls are in `pending_hosted_calls`.
+
+    The answer to each is `screenshot(call, image)`.
 
     Args:
         width: Of the screen in pixels.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import time
 from contextlib import suppress
 
 import attrs
@@ -35,11 +36,12 @@ class FromElsewhere:
     def __init__(self, loop, cut):
         self._loop = loop
         self._cut = cut
-        self.cancel_called = False
+        self.cancel_called = self.is_over = False
 
     def cancel(self, **_):
         self.cancel_called = True
         done = threading.Event()
+        end = time.monotonic() + SECONDS
 
         def cut():
             self._cut()
@@ -47,7 +49,9 @@ class FromElsewhere:
 
         with suppress(RuntimeError):  # the loop was closed
             self._loop.call_soon_threadsafe(cut)
-            assert done.wait(SECONDS), "the loop is blocked"
+            # When the function has ended, the loop may wait for this thread.
+            while not done.wait(0.01) and not self.is_over:
+                assert time.monotonic() < end, "the loop is blocked"
 
 
 class Moments(StepCounter):
@@ -131,7 +135,8 @@ async def trial(function, around, check, known, *, where, how, number, at):
                 one.cancelled = True
                 ways(task, limit)[how]()
 
-        counter = new_counter(FromElsewhere(loop, cut), at if where == "trio" else 0)
+        scope = FromElsewhere(loop, cut)
+        counter = new_counter(scope, at if where == "trio" else 0)
         instrument(counter, on=True)
         try:
             loop.passes, loop.at, loop.cut = -1, at if where == "loop" else 0, cut  # the pass that runs now is not one
@@ -142,7 +147,7 @@ async def trial(function, around, check, known, *, where, how, number, at):
             except (asyncio.CancelledError, TimeoutError):
                 one.caught = True
             finally:
-                counter.at, counter.is_over, loop.at = 0, True, 0
+                counter.at, counter.is_over, loop.at, scope.is_over = 0, True, 0, True
             # At once: a call has ended when its cancellation goes on.
             left = [f"{other} is running" for other in asyncio.all_tasks() - {asyncio.current_task()}]
             left += trio_thread().call(lambda: tasks_left(counter))

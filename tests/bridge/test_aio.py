@@ -483,8 +483,9 @@ async def test_a_deadline_cancels():
             async with asyncio.timeout(0.2):
                 await allm.aio.generate(openai(server), "Hi")
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2), allm.aio.stream_generate(openai(server), "Hi") as events:
-                await events.until_done()
+            async with asyncio.timeout(None) as limit, allm.aio.stream_generate(openai(server), "Hi") as events:
+                async for _ in events.text():
+                    limit.reschedule(asyncio.get_running_loop().time())
         assert events.result().output_text == "x"
         await allm.aio.run(server.wait_idle)
 

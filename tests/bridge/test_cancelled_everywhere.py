@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
+import weakref
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -14,14 +16,15 @@ import allm
 import allm.aio
 import allm.blocking
 from allm import fake
+from allm.aio.calls import Waiter
 from allm.blocking.blocks import BlockingBlock
 from allm.data.json.codec import from_json, to_json
-from allm.providers import Anthropic, Gemini, OpenAI
+from allm.providers import Anthropic, Fake, Gemini, OpenAI
 from allm.testing import StreamAdapterConformance
 from allm.testing.conformance.lifetime_cases import AT_ONCE
 from allm.testing.conformance.samples import failure, short_response
 from allm.testing.leaks import after_settling
-from bridge.cancelling import CountingLoop, cancel_everywhere
+from bridge.cancelling import SECONDS, CountingLoop, cancel_everywhere
 from bridge.on_asyncio import tasks_in_trio
 
 BOTH = pytest.mark.parametrize("where", ["trio", "loop"])
@@ -144,12 +147,14 @@ class Tools:
             """Double."""
             self.running.append("double")
             try:
-                for _ in range(3):
+                for _ in range(4):
                     await asyncio.sleep(0)
-                return 2 * n
-            finally:
-                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # the call waits for this too, and a second cancellation would interrupt it
                 self.running.remove("double")
+                raise
+            self.running.remove("double")  # after the last `await`: a cancellation that finds none does not come here
+            return 2 * n
 
         @allm.tool
         def triple(n: int) -> int:
@@ -245,6 +250,18 @@ async def use_a_tool(engine):
     await allm.aio.chat(engine, "hi", tools=[double])
 
 
+def more_tasks():
+    """A function that finds the tasks of the Trio thread that are more than now."""
+    before = Counter([*tasks_in_trio(), "allm run.<locals>.<lambda>"])  # the last is what looks
+
+    def more():
+        # A collection in another thread makes one here do nothing while it runs, so one is not enough.
+        gc.collect()
+        return sorted((Counter(tasks_in_trio()) - before).elements())
+
+    return more
+
+
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # a task that the loop had not begun
 @pytest.mark.parametrize("call", [generate, stream, hold, use_a_tool])
 def test_a_loop_that_is_closed(call, caplog):
@@ -253,19 +270,16 @@ def test_a_loop_that_is_closed(call, caplog):
     script = [fake.tool_call("double", {"n": 3})] if call is use_a_tool else [fake.text("Half"), fake.delay(1000)]
     suite = OpenAIChat()
     with BlockingBlock(suite.playing(default=suite.make_reply(script)), lambda stage, _: stage) as stage:
-        before = Counter([*tasks_in_trio(), "allm run.<locals>.<lambda>"])  # the last is what looks
-
-        def more():
-            return sorted((Counter(tasks_in_trio()) - before).elements())
-
-        at, timed_out = 0, []
+        more = more_tasks()
+        at, timed_out = 0, False
         while not timed_out:
             at += 1
             loop = CountingLoop()
             loop.at, loop.cut = at, loop.stop
             task = loop.create_task(call(stage.engine()))
-            loop.call_later(0.3, lambda: (timed_out.append(True), loop.stop()))  # noqa: B023  (it runs in this pass)
+            loop.call_later(0.3, loop.stop)
             loop.run_forever()
+            timed_out = loop.passes < at
             loop.close()
             assert not task.done()
             del task, loop
@@ -273,3 +287,36 @@ def test_a_loop_that_is_closed(call, caplog):
             allm.blocking.run(settled, stage.server)
             assert allm.blocking.run(after_settling, more) == []
         assert at > 1
+
+
+def test_a_loop_that_is_closed_while_it_is_woken(monkeypatch, caplog):
+    """Its task is collected, and its call ends, although the Trio thread is telling it that its block is open."""
+    caplog.set_level("CRITICAL", "asyncio")
+    soon, is_telling, go_on = Waiter.soon, threading.Event(), threading.Event()
+
+    def soon_and_wait(waiter, function):
+        soon(waiter, function)
+        if not is_telling.is_set():
+            is_telling.set()
+            waiter._loop.call_soon_threadsafe(waiter._loop.stop)
+            assert go_on.wait(SECONDS)
+
+    monkeypatch.setattr(Waiter, "soon", soon_and_wait)
+    more = more_tasks()
+    loop = asyncio.SelectorEventLoop()
+    engine = allm.Engine(adapter=Fake(scripts=[[fake.text("Half"), fake.delay(1000)]]))
+    task = loop.create_task(stream(engine))
+    try:
+        loop.run_forever()
+        for _ in range(3):  # it enters the block and reads
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        loop.close()
+        assert not task.done()
+        found = weakref.ref(task)
+        del task, loop
+        gc.collect()
+        assert found() is None
+    finally:
+        go_on.set()
+    assert allm.blocking.run(after_settling, more) == []

@@ -251,3 +251,14 @@ async def test_piped_input_has_to_be_text(allm_main, monkeypatch):
 
     assert code == 2
     assert "not UTF-8" in errors
+
+
+async def test_a_call_that_waits_at_the_provider(server, piped, tmp_path):
+    """A chat has no answer to it, and says so."""
+    asked = {"server": "shop", "name": "pay"}
+    server.add(Reply.script("openai_responses", [fake.hosted_call("mcp", asked, status="requires_action")]))
+    (tmp_path / "hosted.py").write_text("import allm\nshop = allm.hosted.mcp('https://x.example', name='shop')\n")
+    done = await piped("Pay.\n", "--tools", str(tmp_path / "hosted.py"))
+
+    assert '* mcp "pay" (waits for you)' in done.stderr.decode()
+    assert "Note: the provider waits for an approval or a screenshot" in done.stderr.decode()

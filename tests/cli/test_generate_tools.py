@@ -197,6 +197,20 @@ async def test_the_last_turn_allowed_is_not_asked_about(to_server, answers, on_a
     assert ("--max-turns allows more" if call == "weather" else "allm chat takes") in screen.text.replace("\n", " ")
 
 
+@pytest.mark.parametrize("how", ["auto", "ask"])
+async def test_a_call_that_waits_at_the_provider(server, to_server, on_a_terminal, tmp_path, how):
+    """No word at the terminal answers it, so the command says so and ends."""
+    asked = {"server": "shop", "name": "pay"}
+    server.add(Reply.script("openai_responses", [fake.hosted_call("mcp", asked, status="requires_action")]))
+    (tmp_path / "hosted.py").write_text("import allm\nshop = allm.hosted.mcp('https://x.example', name='shop')\n")
+    tools = ["--tools", str(tmp_path / "hosted.py")]
+    async with on_a_terminal("generate", "?", "--approve", how, *tools, *to_server) as screen:
+        assert await screen.read_all() == 1
+
+    assert "wait for an approval or a screenshot" in screen.text.replace("\n", " ")
+    assert len(server.requests) == 1
+
+
 PIPED = """
 import os, subprocess, sys
 read, write = os.pipe()

@@ -176,6 +176,7 @@ ONLY_IN_PYTHON = {
     "providers/openai/transcription.py": "no command sends sound",
     "runtime/engine.py": "a command makes its engine of a model's name",
     "runtime/http_adapter.py": "for authors of adapters",
+    "runtime/rate_limit.py": "no command takes a limiter",
     "runtime/registry.py": "for authors of adapters",
     "runtime/tools.py": "tools are written in Python",
     "session/between_turns.py": "a chat asks about calls that have no answer only",

@@ -84,6 +84,10 @@ def flag(name, *, default):
     return Row((True, False, True, False), execution(name), default, wrong=(1, "yes", None))
 
 
+def cache(name):
+    return allm.Cache(provider="fake", name=name, model="m")
+
+
 def callback(name):
     return Row((print, repr, len, stop), execution(name), wrong=("print", 7))
 
@@ -145,6 +149,9 @@ ROWS = {
         (True, "5m", "1h", False), lambda call: call.adapter_options.prompt_cache, wrong=(7, "2h", "", ["5m"])
     ),
     "prompt_cache_key": words("prompt_cache_key"),
+    "cached_content": Row(
+        (cache("a"), cache("b"), cache("c"), None), of_adapter("cached_content"), wrong=("cachedContents/a", 7)
+    ),
     "api_key": Row(
         ("a", "b", "c", Secret("d")),
         lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 FAULT = sys.argv[1] if len(sys.argv) > 1 else "none"
@@ -135,7 +136,10 @@ def main() -> None:
             print("cancelled", message["params"], file=sys.stderr, flush=True)
         elif method is None and str(number).startswith("ask-"):
             answer = message["result"]
-            if answer["action"] != "cancel":
+            if answer["action"] == "cancel":
+                with Path(sys.argv[2]).open("a") if sys.argv[2:] else nullcontext() as marker:
+                    print("cancelled", file=marker or sys.stderr, flush=True)
+            else:
                 send(id=int(str(number)[4:]), result=result(json.dumps(answer, sort_keys=True)))
         elif number is not None:
             send(id=number, error={"code": -32601, "message": "Method not found"})

@@ -38,6 +38,23 @@ def through_json(*messages):
     return allm.from_json(allm.to_json(allm.Thread(messages)), allm.Thread).messages
 
 
+def test_white_space_between_cited_texts_goes_back():
+    """Else two sentences run together; anywhere else the API refuses a text that is nothing but white space."""
+    cited = {"type": "text", "text": "It is noon.", "citations": [CITATION]}
+    space, plain = {"type": "text", "text": " "}, {"type": "text", "text": "So."}
+    for content, sent in (
+        ([cited, space, cited], [cited, space, cited]),
+        ([plain, space, cited], [plain, space, cited]),
+        ([plain, space, plain], [plain, plain]),
+        ([space, cited, space], [cited]),
+    ):
+        decoder = MessagesDecoder()
+        decoder.begin({})
+        document = {"type": "message", "role": "assistant", "content": content, "stop_reason": "end_turn"}
+        message = decoder.decode_document(document)[-1].message
+        assert body(message, allm.user("Go on"))["messages"][1]["content"] == sent
+
+
 def test_a_turn_with_everything_goes_back_as_it_came():
     """Also after a round trip through JSON."""
     search = {

@@ -15,13 +15,15 @@ import trio
 import allm
 from allm import fake
 from allm.adapters import AdapterOptions, FrameDecoder
-from allm.data.content import ProviderPart, ReasoningPart, TextPart
+from allm.data.content import DocumentPart, ProviderPart, ReasoningPart, TextPart
 from allm.providers import Anthropic, Bedrock
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.testing import Cut, Reply, WireServer, loopback_clock
 from allm.testing.wire_formats.bedrock import frame
+from request_types import check_bedrock
 
 CLAUDE = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+NOVA = "us.amazon.nova-2-lite-v1:0"
 KEY = "bedrock-canary-0123456789"
 PDF = b"%PDF-1.4 small"
 PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489")
@@ -119,6 +121,38 @@ def test_a_request_with_everything():
     assert body["guardrailConfig"] == {"guardrailIdentifier": "g"}
 
 
+def test_the_types_of_aws_take_what_is_sent():
+    """Every field, at any depth, by the description of the service that comes with its own SDK."""
+
+    @allm.tool
+    def weather(city: str) -> str:
+        """Tell the weather."""
+        return city
+
+    document = allm.Document.from_bytes(PDF)
+    told = DocumentPart(document, title="a/b", context="From 2020.", citations=True)
+    audio, video = allm.Audio.from_bytes(b"RIFF\x24\0\0\0WAVEfmt "), allm.Video.from_bytes(b"v", "video/mp4")
+    thread = [
+        allm.system("Be brief."),
+        allm.user("Compare.", allm.Image.from_bytes(PNG), told, audio, video, allm.cache_point()),
+        allm.assistant("Let me see.", allm.ToolCall("call:1", "weather", {"city": "Zug"})),
+        allm.tool_result("call:1", [allm.TextPart("it broke"), DocumentPart(document, title="c")], is_error=True),
+        allm.user("And?", allm.Image.from_url("s3://bucket/a.png", "image/png")),
+    ]
+    wanted = allm.json_schema("trip", {"type": "object", "properties": {"city": {"type": "string"}}})
+    tools = [allm.hosted.web_search(), weather]
+    bodies = [
+        body_of(*thread, tools=[weather], tool_choice="weather", max_tokens=5000, stop="END", reasoning_effort="2000"),
+        body_of(*thread),
+        body_of(allm.user("Hi"), response_format=wanted, service_tier="flex"),
+        body_of(allm.user("Hi"), model=NOVA, tools=tools, tool_choice="required", reasoning_effort="low"),
+    ]
+    for body in bodies:
+        check_bedrock(body)
+    with pytest.raises(AssertionError, match="Unknown parameter"):
+        check_bedrock({**bodies[0], "max_tokens": 5})
+
+
 def test_files_have_their_format_and_documents_a_name_of_their_own():
     """Names have few kinds of characters, and no two are alike; title, context and citations have fields."""
     document = allm.Document.from_bytes(PDF)
@@ -126,8 +160,8 @@ def test_files_have_their_format_and_documents_a_name_of_their_own():
         allm.user(
             "Compare.",
             allm.Image.from_bytes(PNG),
-            allm.data.content.DocumentPart(document, title="a/b.pdf", context="From 2020.", citations=True),
-            allm.data.content.DocumentPart(document, title="a b pdf"),
+            DocumentPart(document, title="a/b.pdf", context="From 2020.", citations=True),
+            DocumentPart(document, title="a b pdf"),
             allm.Document.from_text("plain"),
             allm.Image.from_url("s3://bucket/a.png", "image/png"),
         )
@@ -270,9 +304,23 @@ async def test_an_answer_with_everything(clock):
     usage = response.usage
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (35, 7, 42)
     assert (usage.cached_input_tokens, usage.cache_write_input_tokens) == (10, 20)
-    assert usage.extra == {"cache_write_5m_input_tokens": 20}
+    assert usage.extra == {"ephemeral_5m_input_tokens": 20}
     assert response.metadata["bedrock"]["trace"] == {"guardrail": {"actionReason": "none"}}
     assert allm.from_json(allm.to_json(response)) == response
+
+
+async def test_an_answer_has_its_costs(clock):
+    """By the id of its profile, which has a geography in front."""
+    usage = {"inputTokens": 1_000_000, "outputTokens": 1_000_000, "totalTokens": 2_000_000}
+    document = {"output": {"message": {"role": "assistant", "content": [{"text": "Hi"}]}}, "stopReason": "end_turn"}
+    response = await ask(Reply.json({**document, "usage": usage}))
+    prices = allm.models.lookup("bedrock", CLAUDE).prices[0]
+    assert response.usage.total_cost == pytest.approx(prices.input + prices.output)
+    written = {"inputTokens": 0, "outputTokens": 0, "cacheWriteInputTokens": 1_000_000}
+    kept = {**written, "cacheDetails": [{"inputTokens": 1_000_000, "ttl": "1h"}]}
+    response = await ask(Reply.json({**document, "usage": kept}))
+    assert response.usage.total_cost == pytest.approx(prices.cache_write_1h)
+    assert prices.cache_write_1h > prices.cache_write
 
 
 PARTS = [
@@ -298,10 +346,13 @@ async def test_an_answer_in_one_piece_and_what_is_sent_back(clock):
     assert [call.id for call in response.tool_calls] == ["t1"]
     # To the same address: what only its maker can read goes nowhere else.
     message = allm.from_json(allm.to_json(response.message))
-    made_at = message.parts[0].made_at
+    made_at = message.parts[0].made_at.removesuffix("/anthropic")
     request = allm.request([allm.user("Hi"), message, allm.tool_result("t1", "ok")], model=CLAUDE)
     prepared = Bedrock(api_key=KEY, base_url=f"http://{made_at}").prepare(request, AdapterOptions())
     assert json.loads(prepared.body)["messages"][1]["content"] == PARTS
+    assert [(call.kind, call.status, call.input) for call in message.hosted_calls] == [
+        ("web_search", "completed", {"q": 1})
+    ]
     elsewhere = Bedrock(api_key=KEY, region="us-east-1").prepare(request, AdapterOptions())
     kinds = [next(iter(block)) for block in json.loads(elsewhere.body)["messages"][1]["content"]]
     assert kinds == ["text", "text", "toolUse"]
@@ -310,7 +361,7 @@ async def test_an_answer_in_one_piece_and_what_is_sent_back(clock):
 def test_any_region_reads_what_another_one_made():
     """Opaque data is Bedrock's, not one region's: models are served across regions."""
     adapter = Bedrock(api_key=KEY, region="us-east-1")
-    decoder = ConverseDecoder(origin=adapter.origin("https://bedrock-runtime.us-east-1.amazonaws.com"))
+    decoder = adapter.prepare(allm.request("Hi", model=CLAUDE), AdapterOptions()).new_decoder()
     decoder.begin({})
     document = {"output": {"message": {"content": PARTS[:1]}}, "stopReason": "end_turn"}
     message = decoder.decode_document(document)[-1].message
@@ -471,7 +522,8 @@ def signature_of(request, region):
     names = request.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0]
     digest = hashlib.sha256(request.body).hexdigest()
     headers = "".join(f"{name}:{request.headers[name].strip()}\n" for name in names.split(";"))
-    lines = [request.method, quote(request.path, safe="/~"), "", headers, names, digest]
+    path, _, query = request.path.partition("?")
+    lines = [request.method, quote(path, safe="/~"), "&".join(sorted(query.split("&"))), headers, names, digest]
     moment = request.headers["x-amz-date"]
     scope = f"{moment[:8]}/{region}/bedrock/aws4_request"
     text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256("\n".join(lines).encode()).hexdigest()])
@@ -498,6 +550,22 @@ async def test_a_signature_is_what_aws_would_compute(clock, credentials):
         assert {"host", "content-type", "x-amz-date", "x-amz-security-token"} <= {*names}
         assert request.headers["x-amz-content-sha256"] == hashlib.sha256(request.body).hexdigest()
         assert SECRET not in repr(request.headers)
+
+
+async def test_a_list_of_models_is_signed_without_a_body(clock, credentials):
+    """With its query, and without the type of a body that it has not."""
+    pages = [{"modelSummaries": []}, {"inferenceProfileSummaries": [], "nextToken": "t/1"}, {}]
+    async with WireServer() as server:
+        server.add(*map(Reply.json, pages))
+        engine = allm.Engine(adapter=Bedrock(base_url=server.base_url, region="eu-central-1"), model=CLAUDE)
+        assert await allm.list_models(engine, retry=None) == ()
+        requests = server.requests
+    assert len(requests) == 3
+    for request in requests:
+        authorization = request.headers["authorization"]
+        assert authorization.endswith("Signature=" + signature_of(request, "eu-central-1"))
+        assert "content-type" not in request.headers
+        assert "content-type" not in authorization
 
 
 async def test_credentials_are_looked_for_once_and_shown_nowhere(clock, credentials, monkeypatch):
@@ -544,6 +612,116 @@ async def test_no_credentials_are_an_error_that_says_so(clock, credentials, monk
         assert server.requests == []
     assert response.error.reason == "authentication_failed"
     assert "no AWS credentials" in response.error.message
+
+
+# --- models of several makers ---
+
+
+async def test_what_one_makers_model_thought_goes_to_no_other(clock):
+    """A signature of Claude is nothing that Nova can read; a text and a call go everywhere."""
+    document = {"output": {"message": {"role": "assistant", "content": PARTS}}, "stopReason": "tool_use"}
+    async with WireServer(default=Reply.json(document)) as server:
+        adapter = Bedrock(api_key=KEY, base_url=server.base_url)
+        engine = allm.Engine(adapter=adapter, model=CLAUDE, retry=None)
+        response = await allm.generate(engine, "Hi")
+        thread = [allm.user("Hi"), response.message, allm.tool_result("t1", "ok")]
+        sent = {}
+        for model in (
+            CLAUDE,
+            "eu.anthropic.claude-sonnet-4-5",
+            "us.amazon.nova-2-lite-v1:0",
+            "openai.gpt-oss-120b-1:0",
+        ):
+            body = json.loads(adapter.prepare(allm.request(thread, model=model), AdapterOptions()).body)
+            sent[model] = body["messages"][1]["content"]
+    ours, newer, nova, gpt = sent.values()
+    assert ours == newer == PARTS
+    assert nova == gpt == [{"text": "Cited."}, {"text": "And more."}, PARTS[-1]]
+
+
+# --- tools that run at Amazon ---
+
+
+def test_hosted_tools_are_system_tools():
+    """Beside tools of your own; settings that Amazon has not, and other makers' models, are errors before."""
+
+    @allm.tool
+    def own(city: str) -> str:
+        """Tell."""
+        return city
+
+    tools = [allm.hosted.web_search(), own, allm.hosted.code_execution()]
+    offered = body_of(allm.user("Hi"), model=NOVA, tools=tools)["toolConfig"]["tools"]
+    assert [tool.get("systemTool", {}).get("name") for tool in offered] == [
+        None,
+        "nova_grounding",
+        "nova_code_interpreter",
+    ]
+    assert offered[0]["toolSpec"]["name"] == "own"
+    assert "toolConfig" not in body_of(allm.user("Hi"), model=NOVA, tools=tools, tool_choice="none")
+    assert tags_of(allm.user("Hi"), model=NOVA, tools=[allm.hosted.web_search(allowed_domains=["a.ch"])]) == [
+        "unsupported_option"
+    ]
+    adapter = Bedrock(api_key=KEY, region="us-east-1")
+    assert adapter.hosts_tools(allm.request("Hi", model=NOVA), AdapterOptions())
+    assert not adapter.hosts_tools(allm.request("Hi", model=CLAUDE), AdapterOptions())
+
+
+async def test_hosted_calls_stream_and_go_back(clock):
+    """What was asked for streams as any input; what the interpreter printed is JSON in a text."""
+    printed = json.dumps({"stdOut": "42", "stdErr": "", "exitCode": 0, "isError": False})
+    use = {"toolUseId": "s1", "name": "nova_code_interpreter", "type": "server_tool_use"}
+    result = {"toolUseId": "s1", "type": "nova_code_interpreter_result", "status": "success"}
+    frames = [
+        event("messageStart", role="assistant"),
+        event("contentBlockStart", contentBlockIndex=0, start={"toolUse": use}),
+        event("contentBlockDelta", contentBlockIndex=0, delta={"toolUse": {"input": '{"code":'}}),
+        event("contentBlockDelta", contentBlockIndex=0, delta={"toolUse": {"input": '"6 * 7"}'}}),
+        event("contentBlockStop", contentBlockIndex=0),
+        event("contentBlockStart", contentBlockIndex=1, start={"toolResult": result}),
+        event("contentBlockDelta", contentBlockIndex=1, delta={"toolResult": [{"text": printed}]}),
+        event("contentBlockStop", contentBlockIndex=1),
+        event("contentBlockDelta", contentBlockIndex=2, delta={"text": "It is 42."}),
+        event("contentBlockStop", contentBlockIndex=2),
+        event("messageStop", stopReason="end_turn"),
+        event("metadata", usage={"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}),
+    ]
+    async with WireServer(default=reply(*frames)) as server:
+        adapter = Bedrock(api_key=KEY, base_url=server.base_url)
+        engine = allm.Engine(adapter=adapter, model=NOVA, retry=None)
+        async with allm.stream_generate(engine, "6 * 7?", tools=[allm.hosted.code_execution()]) as events:
+            kinds = [type(one).__name__ async for one in events]
+        message = events.result().message
+        body = json.loads(adapter.prepare(allm.request([allm.user("?"), message], model=NOVA), AdapterOptions()).body)
+    assert ("HostedCallStarted" in kinds, "HostedCallCompleted" in kinds) == (True, True)
+    [call] = message.hosted_calls
+    assert (call.kind, call.status, call.input) == ("code_execution", "completed", {"code": "6 * 7"})
+    assert call.output == {"stdout": "42", "stderr": "", "return_code": 0}
+    assert body["messages"][1]["content"] == [
+        {"toolUse": {**use, "input": {"code": "6 * 7"}}},
+        {"toolResult": {**result, "content": [{"text": printed}]}},
+        {"text": "It is 42."},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "output"),
+    [
+        ("nova_grounding", [{"text": "no"}], "error", {"error": "no"}),
+        ("nova_code_interpreter", [{"text": '{"exitCode": 1, "isError": true}'}], "success", None),
+        ("nova_new", [{"text": "x"}], "success", {"content": [{"text": "x"}]}),
+    ],
+)
+async def test_hosted_calls_end_in_several_ways(clock, name, content, status, output):
+    """Also where a result has no call before it."""
+    block = {"toolUseId": "s1", "type": f"{name}_result", "status": status, "content": content}
+    document = {
+        "output": {"message": {"role": "assistant", "content": [{"toolResult": block}]}},
+        "stopReason": "end_turn",
+    }
+    [call] = (await ask(Reply.json(document))).hosted_calls
+    assert call.status == ("completed" if name == "nova_new" else "failed")
+    assert call.output == (output or {"stdout": None, "stderr": None, "return_code": 1})
 
 
 # --- Claude in its own format ---

@@ -126,6 +126,55 @@ def decoded_anthropic(blocks):
     return collector.response().message
 
 
+def decoded_gemini(*parts, **candidate):
+    from allm.providers.gemini.decode import GeminiDecoder
+
+    decoder = GeminiDecoder()
+    decoder.begin({})
+    content = {"role": "model", "parts": [*parts, {"text": "Owls hunt at night."}]}
+    events = decoder.decode_document({"candidates": [{"content": content, "finishReason": "STOP", **candidate}]})
+    check_order(events)
+    return events[-1].message
+
+
+def test_what_gemini_found_in_files_is_a_call():
+    """Older models tell it in the grounding alone, newer ones have parts for the call."""
+    chunk = {"text": "At night.", "title": "owls.pdf", "fileSearchStore": "fileSearchStores/a"}
+    grounding = {"groundingMetadata": {"groundingChunks": [{"retrievedContext": chunk}]}}
+    [call] = decoded_gemini(**grounding).hosted_calls
+    assert (call.kind, call.status, call.output) == ("file_search", "completed", {"results": [chunk]})
+    tool = {"id": "c1", "toolType": "FILE_SEARCH"}
+    [call] = decoded_gemini({"toolCall": tool}, {"toolResponse": tool}, **grounding).hosted_calls
+    assert (call.id, call.kind, call.status) == ("c1", "file_search", "completed")
+
+
+@pytest.mark.parametrize(
+    ("item", "kind", "asked"),
+    [
+        (
+            {"type": "x_search_call", "name": "x_semantic_search", "arguments": '{"query":"owls","limit":2}'},
+            "x_search",
+            {"name": "x_semantic_search", "query": "owls", "limit": 2},
+        ),
+        ({"type": "x_search_call", "name": "x", "arguments": "owl"}, "x_search", {"name": "x", "arguments": "owl"}),
+        (
+            {"type": "image_generation_call", "result": None, "revised_prompt": "An owl at night."},
+            "image_generation",
+            {"prompt": "An owl at night."},
+        ),
+    ],
+)
+def test_what_responses_items_were_asked_for(item, kind, asked):
+    """Searches of X are told as calls of a function; a picture that did not come, by its prompt."""
+    from allm.providers.openai.responses_decode import ResponsesDecoder
+
+    decoder = ResponsesDecoder()
+    decoder.begin({})
+    document = {"id": "r", "object": "response", "status": "completed", "output": [{"id": "i1", **item}]}
+    [call] = decoder.decode_document(document)[-1].message.hosted_calls
+    assert (call.kind, call.status, call.input) == (kind, "completed", asked)
+
+
 async def test_a_user_cannot_have_made_a_call():
     """It is refused before anything is sent."""
     message = allm.Message("user", [allm.TextPart("hi"), allm.HostedCall("1", "web_search")])

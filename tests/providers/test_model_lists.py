@@ -7,7 +7,8 @@ from datetime import date
 import pytest
 
 import allm
-from allm.providers import Anthropic, Fake, Gemini, OpenAI
+from allm.adapters import AdapterOptions
+from allm.providers import Anthropic, Bedrock, Gemini, OpenAI
 from allm.testing import Reply, WireServer
 
 MAKE = {
@@ -17,6 +18,7 @@ MAKE = {
     "perplexity": lambda url: OpenAI(preset="perplexity", api_key="k", base_url=url),
     "anthropic": lambda url: Anthropic(api_key="k", base_url=url),
     "gemini": lambda url: Gemini(api_key="k", base_url=url),
+    "bedrock": lambda url: Bedrock(api_key="k", base_url=url, region="us-east-1"),
 }
 
 
@@ -46,6 +48,50 @@ async def test_a_service_that_gives_names():
     assert models[0].created == date(2022, 12, 16)
     assert (models[0].context_window, models[0].prices) == (known.context_window, known.prices)
     assert models[1] == allm.models.ModelInfo(provider="openai", id="new-model", shutdown=date(2027, 1, 14))
+
+
+async def test_bedrock_gives_models_and_profiles():
+    """The models of the region first, then all pages of the profiles, which are what newer models are called by."""
+    models = {
+        "modelSummaries": [
+            {
+                "modelId": "amazon.nova-2-lite-v1:0",
+                "modelName": "Nova 2 Lite",
+                "inputModalities": ["TEXT", "IMAGE"],
+                "modelLifecycle": {"status": "LEGACY", "endOfLifeTime": "2027-05-01T00:00:00Z"},
+            },
+            {"modelId": "meta.llama-x", "modelLifecycle": {"endOfLifeTime": "soon"}},
+            {"modelName": "nameless"},
+        ]
+    }
+    first = {
+        "inferenceProfileSummaries": [{"inferenceProfileId": "us.meta.llama-x", "inferenceProfileName": "US X"}],
+        "nextToken": "t/1",
+    }
+    last = {"inferenceProfileSummaries": [{"inferenceProfileId": "eu.meta.llama-x"}, {}]}
+    found, paths = await listed("bedrock", models, first, last)
+    assert paths == [
+        "/foundation-models",
+        "/inference-profiles?maxResults=1000",
+        "/inference-profiles?maxResults=1000&nextToken=t%2F1",
+    ]
+    assert [model.id for model in found] == [
+        "amazon.nova-2-lite-v1:0",
+        "meta.llama-x",
+        "us.meta.llama-x",
+        "eu.meta.llama-x",
+    ]
+    assert (found[0].name, found[0].vision, found[0].shutdown) == ("Nova 2 Lite", True, date(2027, 5, 1))
+    assert (found[1].vision, found[1].shutdown, found[2].name) == (None, None, "US X")
+
+
+def test_bedrock_has_its_models_at_another_address(monkeypatch):
+    """That of the region, unless an address is set."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", raising=False)
+    adapter = Bedrock(api_key="k", region="eu-west-1")
+    assert adapter.find_control_url(AdapterOptions()) == "https://bedrock.eu-west-1.amazonaws.com"
+    elsewhere = Bedrock(api_key="k", region="eu-west-1", base_url="https://proxy.test/x")
+    assert elsewhere.find_control_url(AdapterOptions()) == "https://proxy.test/x"
 
 
 async def test_anthropic_gives_pages():
@@ -168,7 +214,7 @@ async def test_a_page_is_asked_for_again():
 async def test_no_list():
     """A provider without one, and an engine without a provider, are errors."""
     with pytest.raises(allm.AdapterError) as caught:
-        await allm.list_models(allm.Engine(adapter=Fake()))
+        await allm.list_models(allm.Engine(adapter=Anthropic(api_key="k", project="p")))
     assert caught.value.reason == "unsupported_feature"
     with pytest.raises(allm.EngineError):
         await allm.list_models(allm.Engine())

@@ -9,9 +9,12 @@ import pytest
 
 import allm
 from allm import fake
+from allm.adapters import FrameDecoder
 from allm.data.json.text import dumps, loads, parse_arguments
 from allm.http.sse import SSEDecoder
 from allm.providers.anthropic.decode import MessagesDecoder
+from allm.providers.bedrock.decode import ConverseDecoder
+from allm.providers.cohere.chat_decode import ChatDecoder as CohereDecoder
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
@@ -29,7 +32,10 @@ DECODERS = {
     "openai_responses": ResponsesDecoder,
     "anthropic": MessagesDecoder,
     "gemini": GeminiDecoder,
+    "bedrock": ConverseDecoder,
+    "cohere": CohereDecoder,
 }
+SPLITTERS = {"bedrock": FrameDecoder}
 ANSWERS = 300  # for each API
 ODD = [None, "", 0, -1, 1.5, True, [], {}, [None], {"x": None}, "text", [[]], [{}], 1e30, "\ud83d", "error"]
 OPENAI = allm.providers.OpenAI(api_key="k", endpoint="chat_completions")
@@ -38,6 +44,8 @@ ADAPTERS = {
     "gpt-5.4": allm.providers.OpenAI(api_key="k", endpoint="responses"),
     "claude-haiku-4-5": allm.providers.Anthropic(api_key="k"),
     "gemini-3-pro": allm.providers.Gemini(api_key="k"),
+    "command-a-plus": allm.providers.Cohere(api_key="k"),
+    "us.amazon.nova-2-lite-v1:0": allm.providers.Bedrock(api_key="k", region="us-east-1"),
 }
 
 
@@ -91,7 +99,7 @@ def answered(decoder, events):
 @pytest.mark.parametrize("api", DECODERS)
 def test_any_answer_is_an_answer_or_an_error(api, record_property):
     """It folds, goes to JSON and back, has calls that can be told apart, and can be sent to every provider."""
-    reader = SSEDecoder()
+    reader = SPLITTERS.get(api, SSEDecoder)()
     body = Reply.script(api, SCRIPT).body
     stream = [
         (name, data if b"[DONE]" in data else loads(data)) for name, data in [*reader.feed(body), *reader.close()]

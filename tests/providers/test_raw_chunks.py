@@ -9,16 +9,21 @@ import pytest
 
 import allm
 from allm import fake
-from allm.providers import Anthropic, Gemini, OpenAI
+from allm.adapters import FrameDecoder
+from allm.providers import Anthropic, Bedrock, Cohere, Gemini, OpenAI
 from allm.testing import Reply, WireServer, loopback_clock
 
 SCRIPT = [fake.reasoning("Hm."), fake.text("Hello "), fake.text("you"), fake.tool_call("f", {"a": 1})]
-FORMATS = ("openai", "openai_responses", "anthropic", "gemini")
+FORMATS = ("openai", "openai_responses", "anthropic", "gemini", "bedrock", "cohere")
 
 
 def adapter_of(wire_format, server):
     if wire_format == "anthropic":
         return Anthropic(api_key="k", base_url=server.url("anthropic"))
+    if wire_format == "cohere":
+        return Cohere(api_key="k", base_url=server.base_url)
+    if wire_format == "bedrock":
+        return Bedrock(api_key="k", region="us-east-1", base_url=server.base_url)
     if wire_format == "gemini":
         return Gemini(api_key="k", base_url=server.url("gemini"))
     endpoint = "responses" if wire_format == "openai_responses" else "chat_completions"
@@ -42,7 +47,8 @@ async def test_every_event_of_the_wire_is_shown(wire_format):
     plain, without = await read(wire_format, reply)
 
     raw = [event for event in seen if isinstance(event, allm.RawChunk)]
-    assert len(raw) == reply.body.count(b"data: ")
+    frames = list(FrameDecoder().feed(reply.body)) if wire_format == "bedrock" else []
+    assert len(raw) == (len(frames) or reply.body.count(b"data: "))
     assert [event for event in seen if not isinstance(event, allm.RawChunk)] == plain
     assert response == without
 

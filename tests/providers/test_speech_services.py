@@ -161,6 +161,7 @@ def test_voices_are_the_services_own():
         (ElevenLabsSpeech, {}, "voice"),
         (ElevenLabsSpeech, {"voice": "../x"}, "voice"),
         (ElevenLabsSpeech, {"voice": "abc", "instructions": "low"}, "instructions"),
+        (ElevenLabsSpeech, {"voice": "abc", "format": "wav"}, "format"),
     ],
 )
 async def test_what_a_service_lacks(adapter_type, options, path):

@@ -9,6 +9,8 @@ import allm
 from allm.data.json.text import dumps
 from allm.http.answer_size import AnswerSize
 from allm.providers.anthropic.decode import MessagesDecoder
+from allm.providers.bedrock.decode import ConverseDecoder
+from allm.providers.cohere.chat_decode import ChatDecoder as CohereDecoder
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
@@ -96,11 +98,40 @@ def gemini(value, extra):
     return [{"candidates": [candidate], "usageMetadata": {"promptTokenCount": 1, "own": value}, "own": extra}]
 
 
+def bedrock(value, extra):
+    server = {"toolUseId": "s", "name": "nova_code_interpreter", "type": "server_tool_use", "own": value}
+    result = {"toolUseId": "s", "type": "nova_code_interpreter_result", "content": value, "own": extra}
+    deltas = [{"citation": value}, {"text": "x"}, {"citation": extra}]
+    return [
+        *(("contentBlockDelta", {"contentBlockIndex": 9, "delta": delta}) for delta in deltas),
+        ("contentBlockStart", {"contentBlockIndex": 0, "start": {"toolUse": server}}),
+        ("contentBlockDelta", {"contentBlockIndex": 0, "delta": {"toolUse": {"input": text_of(value)}}}),
+        ("contentBlockStart", {"contentBlockIndex": 1, "start": {"toolResult": result}}),
+        ("contentBlockDelta", {"contentBlockIndex": 1, "delta": {"toolResult": [value, extra]}}),
+        ("messageStop", {"stopReason": "end_turn", "additionalModelResponseFields": value}),
+        ("metadata", {"trace": extra, "usage": {"own": value, "cacheDetails": [extra]}}),
+    ]
+
+
+def cohere(value, extra):
+    call = {"id": "c", "function": {"name": "f", "arguments": text_of(value)}}
+    cited = {"start": 0, "end": 1, "sources": [extra, {"document": value}], "own": value, "content_index": 0}
+    return [
+        {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": "x"}}}},
+        {"type": "citation-start", "delta": {"message": {"citations": cited}}},
+        {"type": "citation-start", "delta": {"message": {"citations": {"content_index": 0, "sources": value}}}},
+        {"type": "tool-call-start", "index": 0, "delta": {"message": {"tool_calls": call}}},
+        {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {"billed_units": extra}}},
+    ]
+
+
 WIRES = {
     "openai": (ChatDecoder, chat),
     "openai_responses": (ResponsesDecoder, responses),
     "anthropic": (MessagesDecoder, anthropic),
     "gemini": (GeminiDecoder, gemini),
+    "bedrock": (ConverseDecoder, bedrock),
+    "cohere": (CohereDecoder, cohere),
 }
 
 
@@ -111,7 +142,8 @@ def answered(decoder, events):
     try:
         for event in events:
             if not decoder.done:
-                decoded += decoder.decode("", dumps(event))
+                kind, data = event if isinstance(event, tuple) else ("", event)
+                decoded += decoder.decode(kind, dumps(data))
         if not decoder.done:
             decoded += decoder.end("")
     except allm.AdapterError as error:

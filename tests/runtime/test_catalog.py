@@ -215,3 +215,32 @@ def test_importing_allm_does_not_read_the_file():
     program = "import allm; from allm.runtime import catalog; print(catalog.bundled.cache_info().currsize)"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "0"
+
+
+HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
+ARN = "arn:aws:bedrock:eu-west-1:123456789012:inference-profile/"
+
+
+@pytest.mark.parametrize(
+    ("asked", "row"),
+    [
+        (HAIKU, HAIKU),
+        (f"us.{HAIKU}", HAIKU),
+        (f"eu.{HAIKU}", HAIKU),
+        (f"{ARN}eu.{HAIKU}", HAIKU),
+        (f"arn:aws:bedrock:eu-west-1::foundation-model/{HAIKU}", HAIKU),
+        (f"global.{HAIKU}", f"global.{HAIKU}"),
+        (f"{ARN}global.{HAIKU}", f"global.{HAIKU}"),
+    ],
+)
+def test_a_model_of_bedrock_is_found_by_its_profiles(asked, row):
+    """A geography's profile costs what the model does; the global one may have prices of its own."""
+    found = catalog.lookup("bedrock", asked)
+    assert found.id == row
+    assert found.prices
+
+
+def test_an_arn_that_names_no_model_is_not_known():
+    """An application's own profile may be of any model."""
+    assert catalog.lookup("bedrock", "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc") is None
+    assert catalog.lookup("bedrock", "us.anthropic.claude-unheard-of") is None

@@ -11,7 +11,7 @@ import allm
 from allm import fake, models
 from allm.data.events import MessageCompleted, MessageStarted, UsageReported
 from allm.models import ModelInfo, Prices
-from allm.runtime import costs
+from allm.runtime import costs, service_costs
 
 HAS_GENAI_PRICES = importlib.util.find_spec("genai_prices") is not None
 
@@ -351,8 +351,8 @@ async def test_embeddings_have_the_cost_of_their_input():
     assert response.usage.input_cost == response.usage.total_cost == pytest.approx(1e-05)
     assert (await allm.embed(engine, allm.Image.from_bytes(b"x"))).usage.total_cost is None
     assert (await allm.embed(engine, "text", model="other")).usage.total_cost is None
-    assert costs.embedding_usage("fake", "vectors", allm.Usage(total_tokens=1000)).input_cost == 0.002
-    assert costs.embedding_usage("fake", "vectors", allm.Usage()) == allm.Usage()
+    assert service_costs.embedding_usage("fake", "vectors", allm.Usage(total_tokens=1000)).input_cost == 0.002
+    assert service_costs.embedding_usage("fake", "vectors", allm.Usage()) == allm.Usage()
 
 
 # --- genai-prices -----------------------------------------------------------------------------------------------------
@@ -393,7 +393,7 @@ def test_genai_prices_knows_more_services(monkeypatch):
 @needs_genai_prices
 def test_genai_prices_knows_embeddings():
     """Embedding models have no price for output."""
-    usage = costs.embedding_usage("openai", "text-embedding-3-small", allm.Usage(input_tokens=1_000_000))
+    usage = service_costs.embedding_usage("openai", "text-embedding-3-small", allm.Usage(input_tokens=1_000_000))
     assert usage.total_cost == pytest.approx(0.02)
 
 

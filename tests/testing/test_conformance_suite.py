@@ -12,7 +12,7 @@ import trio
 
 import allm
 from allm.providers import Fake, OpenAI
-from allm.testing import StreamAdapterConformance
+from allm.testing import Reply, StreamAdapterConformance
 
 COUNTER = itertools.count()
 
@@ -295,6 +295,81 @@ def test_broken_adapter_is_found(adapter, case):
 def test_sound_adapter_passes(case):
     """The same case passes for a correct adapter."""
     getattr(suite_of(Sound), f"test_{case}")()
+
+
+class OfResponses(Sound):
+    def __init__(self, setup):
+        super().__init__(setup)
+        self.inner = OpenAI(api_key=setup.api_key, base_url=f"{setup.base_url}/v1", endpoint="responses")
+
+
+class DropsFiles(OfResponses):
+    def prepare(self, request, options):
+        last = request.messages[-1]
+        kept = [part for part in last.parts if isinstance(part, allm.TextPart)]
+        return self.inner.prepare(attrs.evolve(request, messages=[allm.Message("user", kept)]), options)
+
+
+class DropsHostedCalls(OfResponses):
+    def prepare(self, request, options):
+        messages = [
+            attrs.evolve(message, content=[part for part in message.parts if not isinstance(part, allm.HostedCall)])
+            for message in request.messages
+        ]
+        return self.inner.prepare(attrs.evolve(request, messages=messages), options)
+
+
+class HidesHostedCalls(OfResponses):
+    async def stream(self, prepared, emit):
+        async def changed(*events):
+            kept = [event for event in events if not isinstance(event, allm.HostedCallCompleted)]
+            await emit(*[self.without(event) for event in kept])
+
+        await self.inner.stream(prepared, changed)
+
+    def without(self, event):
+        if not isinstance(event, allm.MessageCompleted):
+            return event
+        kept = [part for part in event.message.parts if not isinstance(part, allm.HostedCall)]
+        return attrs.evolve(event, message=attrs.evolve(event.message, content=kept))
+
+
+class ForgetsCitedTexts(OfResponses):
+    def prepare(self, request, options):
+        messages = [message for message in request.messages if message.role == "user"]
+        return self.inner.prepare(attrs.evolve(request, messages=messages), options)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "case"),
+    [
+        (DropsFiles, "files_are_sent_or_refused"),
+        (DropsHostedCalls, "what_ran_at_the_provider_goes_back"),
+        (HidesHostedCalls, "what_ran_at_the_provider_is_no_call_for_the_caller"),
+        (ForgetsCitedTexts, "a_text_with_citations_goes_back"),
+    ],
+)
+def test_content_that_gets_lost_is_found(adapter, case):
+    """The case passes for a correct adapter, and fails for one that drops the content."""
+
+    class Suite(StreamAdapterConformance):
+        wire_format = "openai_responses"
+
+        def make_adapter(self, setup):
+            return made(setup)
+
+    made = OfResponses
+    getattr(Suite(), f"test_{case}")()
+    made = adapter
+    with pytest.raises(AssertionError):
+        getattr(Suite(), f"test_{case}")()
+
+
+@pytest.mark.parametrize("wire", ["openai", "bedrock"])
+def test_a_format_without_hosted_calls_says_so(wire):
+    """A script with one would else be played without it, and the test would test nothing."""
+    with pytest.raises(ValueError, match=r"cannot send HostedCallItem\(kind='web_search'"):
+        Reply.script(wire, [allm.fake.hosted_call("web_search", {"query": "x"})])
 
 
 def test_what_an_adapter_lacks_is_skipped_with_its_reason():

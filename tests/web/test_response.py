@@ -236,17 +236,25 @@ def test_on_asyncio_a_cancelled_request_ends_its_call():
 def test_on_asyncio_silence_has_comments():
     """As on Trio."""
 
-    async def events():
-        yield allm.TextDelta("t", "a")
-        await asyncio.sleep(0.05)
-        yield allm.TextDelta("t", "b")
-
     async def main():
-        server = Server(library=asyncio)
-        await allm.web.sse(events(), keep_alive=0.001)(SCOPE, server.receive, server.send)
+        server, commented = Server(library=asyncio), asyncio.Event()
+
+        async def send(message):
+            await server.send(message)
+            if b": keep-alive\n\n" in message.get("body", b""):
+                commented.set()
+
+        async def events():
+            yield allm.TextDelta("t", "a")
+            await commented.wait()
+            yield allm.TextDelta("t", "b")
+
+        async with asyncio.timeout(30):
+            await allm.web.sse(events(), keep_alive=0.001)(SCOPE, server.receive, send)
         return server.body
 
-    assert b": keep-alive\n\n" in asyncio.run(main())
+    body = asyncio.run(main())
+    assert body.index(b'"a"') < body.index(b": keep-alive\n\n") < body.index(b'"b"')
 
 
 def test_a_plain_server_iterates():

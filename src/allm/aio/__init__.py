@@ -15,11 +15,13 @@ which has ended when the cancellation goes on; leaving a block closes its connec
 from __future__ import annotations
 
 import allm
-from allm.aio import files, session
+from allm.aio import caches, files, session
 from allm.aio.calls import run
 from allm.aio.mapped import mapped
 
 __all__ = [
+    "bulk",
+    "caches",
     "chat",
     "classify",
     "count_tokens",
@@ -34,6 +36,7 @@ __all__ = [
     "moderate",
     "rerank",
     "run",
+    "run_shard",
     "session",
     "step",
     "stream",
@@ -48,6 +51,7 @@ __all__ = [
 ]
 
 # The types are in the stub beside this file.
+bulk = mapped(allm.bulk)
 chat = mapped(allm.chat)
 classify = mapped(allm.classify)
 count_tokens = mapped(allm.count_tokens)
@@ -60,6 +64,7 @@ image_variations = mapped(allm.image_variations)
 list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
 rerank = mapped(allm.rerank)
+run_shard = mapped(allm.run_shard)
 step = mapped(allm.step)
 stream = mapped(allm.stream)
 stream_embed = mapped(allm.stream_embed)

@@ -1,6 +1,7 @@
 # The functions have the types of allm: those of the async functions of the same names.
 
 from allm import (
+    bulk as bulk,
     chat as chat,
     classify as classify,
     count_tokens as count_tokens,
@@ -13,6 +14,7 @@ from allm import (
     list_models as list_models,
     moderate as moderate,
     rerank as rerank,
+    run_shard as run_shard,
     step as step,
     stream as stream,
     stream_embed as stream_embed,
@@ -28,6 +30,7 @@ from allm.aio import files as files, session as session
 from allm.aio.calls import run as run
 
 __all__ = [
+    "bulk",
     "chat",
     "classify",
     "count_tokens",
@@ -42,6 +45,7 @@ __all__ = [
     "moderate",
     "rerank",
     "run",
+    "run_shard",
     "session",
     "step",
     "stream",

@@ -38,15 +38,17 @@ class AsyncioBlock:
         self._job: Job[None]
         self._events: FedStream[Any] | None = None
         self._body: Callable[[], asyncio.Task[Any] | None]
-        self._opened = self._left = self._cut = False
+        self._left = self._cut = False
 
     async def __aenter__(self) -> Any:
         self._waiter = Waiter()
         self._body = weakref.ref(cast("asyncio.Task[Any]", asyncio.current_task()))
-        self._hold = Hold(self._block, trio_thread(), _weakly(self._is_open))
+        # Of the waiter, which refers to no task: the Trio thread refers to what it calls until that has returned, and a
+        # collection meanwhile would leave the task of a closed loop, with its call.
+        self._hold = Hold(self._block, trio_thread(), self._waiter.wake)
         self._job = Job(self._hold.run, _weakly(self._is_over))
         trio_thread().start(self._job, call_context())
-        cancelled = await self._waiter.until(lambda: self._opened or self._job.has_ended, self._job.cancel)
+        cancelled = await self._waiter.until(lambda: self._hold.is_open or self._job.has_ended, self._job.cancel)
         if cancelled is not None:  # it may have been entered before the cancellation reached it
             self._left = True
             await self._waiter.until(lambda: self._job.has_ended, self._job.cancel)
@@ -84,13 +86,9 @@ class AsyncioBlock:
         cancelled = await waiter.until(lambda: job.has_ended, job.cancel)
         return job.result(cancelled)
 
-    def _is_open(self) -> None:
-        self._opened = True
-        self._waiter.wake()
-
     def _is_over(self) -> None:
         self._waiter.wake()
-        if self._opened and not self._left:
+        if self._hold.is_open and not self._left:
             self._waiter.soon(self._cut_body)
 
     def _cut_body(self) -> None:

@@ -18,11 +18,13 @@ async functions on Trio. Ctrl-C cancels the call.
 from __future__ import annotations
 
 import allm
-from allm.blocking import files, session
+from allm.blocking import caches, files, session
 from allm.blocking.calls import run
 from allm.blocking.mapped import mapped
 
 __all__ = [
+    "bulk",
+    "caches",
     "chat",
     "classify",
     "count_tokens",
@@ -37,6 +39,7 @@ __all__ = [
     "moderate",
     "rerank",
     "run",
+    "run_shard",
     "session",
     "step",
     "stream",
@@ -51,6 +54,7 @@ __all__ = [
 ]
 
 # The types are in the stub beside this file.
+bulk = mapped(allm.bulk)
 chat = mapped(allm.chat)
 classify = mapped(allm.classify)
 count_tokens = mapped(allm.count_tokens)
@@ -63,6 +67,7 @@ image_variations = mapped(allm.image_variations)
 list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
 rerank = mapped(allm.rerank)
+run_shard = mapped(allm.run_shard)
 step = mapped(allm.step)
 stream = mapped(allm.stream)
 stream_embed = mapped(allm.stream_embed)

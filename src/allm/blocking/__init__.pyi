@@ -3,11 +3,13 @@
 from contextlib import AbstractContextManager
 from typing import Any, overload
 
-from allm.blocking import files as files, session as session
+from allm.blocking import caches as caches, files as files, session as session
 from allm.blocking.blocks import EventsBlock
 from allm.blocking.calls import run as run
 
 __all__ = [
+    "bulk",
+    "caches",
     "chat",
     "classify",
     "count_tokens",
@@ -22,6 +24,7 @@ __all__ = [
     "moderate",
     "rerank",
     "run",
+    "run_shard",
     "session",
     "step",
     "stream",
@@ -35,8 +38,8 @@ __all__ = [
     "warm_up",
 ]
 import os
-from collections.abc import AsyncIterable, Collection, Iterable, Mapping
-from typing import Unpack
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Literal, Unpack
 
 from typing_extensions import TypeForm
 
@@ -59,10 +62,58 @@ from allm.execution.services.images import ImageOptions
 from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SpeechOptions
 from allm.execution.services.transcription import TranscriptionOptions
+from allm.runs.bulk import ShardReport, T
+from allm.runs.run import BulkRun
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.catalog import ModelInfo
 from allm.runtime.engine import Engine
 
+@overload
+def bulk(
+    engine: Engine,
+    requests: Iterable[Any] | AsyncIterable[Any],
+    *,
+    call: Callable[..., Awaitable[T]],
+    limit: int | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    run: str = "run",
+    key: Callable[[int, Any], Any] | None = None,
+    ordered: bool = False,
+    budget: float | None = None,
+    attempts: int = 4,
+    max_failures: int | None = None,
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
+    replay: bool = True,
+    dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
+    **options: Any,
+) -> AbstractContextManager[Any]: ...
+@overload
+def bulk(
+    engine: Engine,
+    requests: Iterable[Any] | AsyncIterable[Any],
+    *,
+    call: None = None,
+    limit: int | None = None,
+    journal: str | os.PathLike[str] | None = None,
+    run: str = "run",
+    key: Callable[[int, Any], Any] | None = None,
+    ordered: bool = False,
+    budget: float | None = None,
+    attempts: int = 4,
+    max_failures: int | None = None,
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
+    replay: bool = True,
+    dedupe: bool = False,
+    within: float | None = None,
+    via: Literal["batch"] | None = None,
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
+    **options: Any,
+) -> AbstractContextManager[Any]: ...
 @overload
 def chat(
     engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
@@ -138,6 +189,24 @@ def rerank(
     top_n: int | None = None,
     **options: Unpack[UnaryOptions],
 ) -> RerankResponse: ...
+def run_shard(
+    engine: Engine,
+    requests: Iterable[Any] | AsyncIterable[Any],
+    *,
+    journal: str | os.PathLike[str],
+    run: str,
+    first: int = 0,
+    call: Callable[..., Awaitable[Any]] = ...,
+    limit: int = 64,
+    key: Callable[[int, Any], Any] | None = None,
+    budget: float | None = None,
+    attempts: int = 4,
+    max_failures: int | None = None,
+    retry: Literal["retryable", "all"] = "retryable",
+    changed: Literal["error", "rerun"] = "error",
+    on_progress: Callable[[BulkRun[Any]], Any] | None = None,
+    **options: Any,
+) -> ShardReport: ...
 @overload
 def step(
     engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]

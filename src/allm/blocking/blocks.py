@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, NoReturn, TypeVar, final
 
 import attrs
 
-from allm.blocking.calls import Waiter, call_context
+from allm.blocking.calls import Waiter, call_context, in_trio
 from allm.blocking.events import BlockingEvents, HostedEvents, ThreadStream
 from allm.bridge.hold import Hold
 from allm.bridge.reading import FedStream, read_through
@@ -37,14 +38,18 @@ class BlockingBlock:
         self._hold: Hold
         self._job: Job[None]
         self._events: FedStream[Any] | None = None
-        self._opened = self._left = False
+        self._left = self._waits = False
+        self._entered_by = 0
 
     def __enter__(self) -> Any:
-        self._hold = Hold(self._block, trio_thread(), self._is_open)
+        self._entered_by = threading.get_ident()
+        self._hold = Hold(self._block, trio_thread(), self._waiter.wake)
         self._job = Job(self._hold.run, self._waiter.wake)
         thread, context = trio_thread(), call_context(self._waiter)
         interrupted = self._waiter.until(
-            lambda: self._opened or self._job.has_ended, self._job.cancel, lambda: thread.start(self._job, context)
+            lambda: self._hold.is_open or self._job.has_ended,
+            self._job.cancel,
+            lambda: thread.start(self._job, context),
         )
         if interrupted is not None:  # it may have been entered before the cancellation reached it
             self._waiter.until(lambda: self._job.has_ended, self._job.cancel, self._job.cancel)
@@ -70,27 +75,25 @@ class BlockingBlock:
 
     def do(self, function: Callable[[], Any]) -> Any:
         """Run an async function in the task of the block, and after the block in one of its own."""
-        waiter = Waiter()
+        if self._left:
+            return in_trio(function)
+        # What runs in the block asks the thread that entered it to call the functions of the program, so that thread
+        # has to listen while it waits.
+        waiter = self._waiter if threading.get_ident() == self._entered_by else Waiter()
         job: Job[Any] = Job(function, waiter.wake)
-        thread, context = trio_thread(), call_context(waiter)
-
-        def begin() -> None:
-            if self._left:
-                thread.start(job, context)
-            else:
-                self._hold.do(job)
-
-        return job.result(waiter.until(lambda: job.has_ended, job.cancel, begin))
+        inside, self._waits = self._waits, True
+        try:
+            return job.result(waiter.until(lambda: job.has_ended, job.cancel, lambda: self._hold.do(job)))
+        finally:
+            self._waits = inside
+            if inside:  # a function that was called meanwhile: whoever called it may have been woken too
+                self._waiter.wake()
 
     def _leave(self) -> None:
         self._left = True
         if self._events is not None:
             self._events._close()
         self._hold.leave()
-
-    def _is_open(self) -> None:
-        self._opened = True
-        self._waiter.wake()
 
 
 @final

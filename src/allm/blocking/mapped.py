@@ -17,11 +17,12 @@ from allm.execution.services.speech import SpeechStream
 from allm.execution.services.transcription_stream import TranscriptionStream
 from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.event_stream import EventStream
+from allm.runs.run import BulkRun
 from allm.session import SessionHost, SessionLease, SessionStore, SessionStream
 
 __all__ = ["mapped"]
 
-_STREAMS = (EmbeddingStream, SpeechStream, TranscriptionStream)
+_STREAMS = (BulkRun, EmbeddingStream, SpeechStream, TranscriptionStream)
 _WITH_ASYNC_METHODS = (SessionHost, SessionLease, SessionStore)
 
 

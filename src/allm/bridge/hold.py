@@ -26,12 +26,14 @@ class Hold:
 
     Attributes:
         opened: Called in the Trio thread when the block has been entered.
-        stream: What the block gave; set then.
+        is_open: Whether it has been; stays true when it ends.
+        stream: What the block gave; set before.
     """
 
     block: AbstractAsyncContextManager[Any]
     thread: TrioThread
     opened: Callable[[], None]
+    is_open: bool = attrs.field(default=False, init=False)
     stream: Any = attrs.field(default=None, init=False)
     _has_ended: bool = attrs.field(default=False, init=False)
     _leave: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -49,6 +51,7 @@ class Hold:
         """
         try:
             async with self.block as self.stream:
+                self.is_open = True
                 self.opened()
                 with self._leave:
                     while True:

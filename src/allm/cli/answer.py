@@ -105,6 +105,9 @@ def problem_of(result: Result) -> str | None:
         case "ask_user":
             return f"a tool asks: {result.pending_question} Answer with --continue, or use allm chat"
         case "manual_tool_calls":
+            if result.pending_hosted_calls:
+                kinds = ", ".join(dict.fromkeys(call.kind for call in result.pending_hosted_calls))
+                return f"the provider's calls of {kinds} wait for an approval or a screenshot, which a program gives"
             names = ", ".join(dict.fromkeys(call.name for call in result.manual_tool_calls))
             return f"the calls of {names} wait for their results, which allm chat takes"
         case _:

@@ -70,13 +70,12 @@ class AskedTurn:
             steps += result.steps
             usage += result.usage
             left = most - len(steps)
-            waits = left > 0 and result.halted_reason == "manual_tool_calls"
+            asks = result.halted_reason == "manual_tool_calls" and not result.pending_hosted_calls
+            waits = asks and left > 0
             if waits:
                 session = await self._decided(approvals, session)
             if not waits or self.stopped or undecided(session):
-                reason = (
-                    "max_turns" if left <= 0 and result.halted_reason == "manual_tool_calls" else result.halted_reason
-                )
+                reason = "max_turns" if asks and left <= 0 else result.halted_reason
                 return attrs.evolve(result, steps=tuple(steps), usage=usage, halted_reason=reason)
             options: allm.CallOptions = {**self.options, "max_turns": left}
             block = sessions.stream_continue(approvals.gated(self.engine), session, **options)

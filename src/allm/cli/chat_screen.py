@@ -187,6 +187,8 @@ def _note(result: allm.ChatResult) -> str:
     match result.halt:
         case allm.HandlerHalted():
             return f"Note: a tool ended the turn: {result.halt.reason}"
+        case allm.ManualCalls(hosted_calls=waiting) if waiting:
+            return "Note: the provider waits for an approval or a screenshot, which a program gives"
         case allm.UserAsked() | allm.ManualCalls() | allm.ToolFailed() | None:
             return ""
         case _:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 import allm
+from allm.cli.bulk_command import bulk
 from allm.cli.chat_command import chat
 from allm.cli.config_command import config
 from allm.cli.doctor_command import doctor
@@ -104,6 +105,7 @@ def demo(context: click.Context, *, fast: bool, form: str, scripted: bool) -> No
 command.add_command(chat)
 command.add_command(generate)
 command.add_command(embed)
+command.add_command(bulk)
 command.add_command(image)
 command.add_command(models)
 models.add_command(pull)

@@ -232,7 +232,8 @@ class HostedCall:
     Attributes:
         id: Unique among the calls of its answer.
         kind: `web_search`, `web_fetch`, `code_execution`, `file_search`, `mcp`, or the provider's own word.
-        status: `requires_action`: it waits for the caller, as the approval of an MCP call does.
+        status: `requires_action`: it waits for the caller, as the approval of an MCP call does. Its answer is a
+            `HostedCall` with the same id in a message of the user: `allm.hosted.approve`, `deny`, `screenshot`.
         input: What the model asked for: queries, code, arguments.
         output: What came of it: sources, what the code printed, ids of files; None where the provider does not say.
         data: The item as it goes over the wire; empty for one that does not go back.

@@ -111,7 +111,8 @@ class ImageUsage:
     Attributes:
         images: How many images came.
         input_tokens, output_tokens, total_tokens: For models that count tokens.
-        input_image_tokens: The part of `input_tokens` that is images.
+        input_image_tokens, output_image_tokens: The parts of them that are images.
+        total_cost: US dollars for the call, where the model's prices are known.
         extra: Counts of one provider only, under its own names.
     """
 
@@ -120,6 +121,8 @@ class ImageUsage:
     output_tokens: int | None = None
     total_tokens: int | None = None
     input_image_tokens: int | None = None
+    output_image_tokens: int | None = None
+    total_cost: float | None = None
     extra: dict[str, Any] = mapping_field()
 
 

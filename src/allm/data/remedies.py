@@ -71,7 +71,7 @@ OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
 UnwrapReason = Literal["non_stop_finish", "halted", "empty_response", "error"]
 
 REMEDIES: dict[str, str] = {
-    "rate_limited": "wait and retry, or send fewer requests at once: Engine(limiter=trio.CapacityLimiter(n))",
+    "rate_limited": "wait and retry, or send no more than is taken: Engine(limiter=allm.RateLimit())",
     "quota_exhausted": "add credit or raise the limit in the provider's console, or use another key",
     "overloaded": "wait and retry, or use another model",
     "provider_unavailable": "wait and retry; the provider's status page may say more",

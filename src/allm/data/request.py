@@ -328,9 +328,10 @@ def unsupported_parts(
 def _refused(part: Part, role: Role, provider: str, media: tuple[type, ...]) -> str | None:
     if isinstance(part, media):
         return f"is {HOLDS[type(part)].phrase}, which {provider} does not take here"
-    if isinstance(part, (HostedCall, ReasoningPart)):
-        what = "a hosted call" if isinstance(part, HostedCall) else "reasoning"
-        return f"is {what} in a message of role {role!r}; expected it in an assistant message"
+    if isinstance(part, HostedCall) and (part.data or part.output is None or role != "user"):  # else it is an answer
+        return f"is a hosted call in a message of role {role!r}; expected it in an assistant message"
+    if isinstance(part, ReasoningPart):
+        return f"is reasoning in a message of role {role!r}; expected it in an assistant message"
     if isinstance(part, ProviderPart) and part.provider != provider:
         wanted = f"did you mean {provider!r}?" if part.provider.lower() == provider else f"{provider} cannot read it"
         return f"is a part of {part.provider!r}; {wanted}"
@@ -380,8 +381,7 @@ def results_in_place(messages: Iterable[Message], start: int = 0) -> list[tuple[
             if asking:
                 asking.pop().append((index, message))
                 continue
-        row = [(index, message)]
-        rows.append(row)
+        rows.append(row := [(index, message)])
         for call_id in dict.fromkeys(call.id for call in message.tool_calls):
             waiting.setdefault(call_id, []).append(row)
     return [item for row in rows for item in row]

@@ -73,14 +73,16 @@ class Usage:
 
         A cost is None when it is not known of a call that used tokens: a total that leaves something out is wrong.
         """
-        both = (self, other)
-
-        def total(name: str) -> Any:
-            values = [value for usage in both if (value := getattr(usage, name)) is not None]
-            unknown = name in COSTS and any(getattr(usage, name) is None and usage._used() for usage in both)
-            return sum(values) if values and not unknown else None
-
-        return Usage(**{name: total(name) for name in COUNTS}, extra=_sum(self.extra, other.extra))
+        mine, theirs = self._used(), other._used()
+        totals: dict[str, Any] = {}
+        for name in COUNTS:
+            one, two = getattr(self, name), getattr(other, name)
+            if one is None or two is None:
+                unknown = name in COSTS and ((one is None and mine) or (two is None and theirs))
+                totals[name] = None if unknown else two if one is None else one
+            else:
+                totals[name] = one + two
+        return Usage(**totals, extra=_sum(self.extra, other.extra))
 
     def _used(self) -> bool:
         """Whether anything was used that may have cost something."""
@@ -255,6 +257,13 @@ class Response(Generic[OutputT_co]):
     def hosted_calls(self) -> tuple[HostedCall, ...]:
         """What tools of the provider did, such as web searches, each call once, in the order in which they began."""
         return self.message.hosted_calls
+
+    @property
+    def pending_hosted_calls(self) -> tuple[HostedCall, ...]:
+        """Those of them that wait for the caller: `allm.hosted.approve`, `deny` and `screenshot` make answers."""
+        content = self.message.content
+        parts = () if isinstance(content, str) else content
+        return tuple(part for part in parts if isinstance(part, HostedCall) and part.status == "requires_action")
 
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:

@@ -13,7 +13,7 @@ import attrs
 from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import ToolCall
+from allm.data.content import HostedCall, ToolCall
 from allm.data.errors import AllmError, Problem, ToolError, ValidationError
 from allm.data.message import Message, Thread
 from allm.data.one_line import Printer, one_line
@@ -162,6 +162,11 @@ class ChatResult(Generic[OutputT_co]):
         """Calls of the last step that are left to the caller, also beside another halt."""
         return self.steps[-1].manual_tool_calls if self.steps else ()
 
+    @property
+    def pending_hosted_calls(self) -> tuple[HostedCall, ...]:
+        """Calls of the last step that wait at the provider for the caller, also beside another halt."""
+        return self.steps[-1].response.pending_hosted_calls if self.steps else ()
+
     def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:  # noqa: FBT001  (IPython's protocol)
         printer.text(
             one_line(
@@ -203,6 +208,10 @@ def _questions(value: Iterable[PendingQuestion]) -> tuple[PendingQuestion, ...]:
 
 
 def _calls(value: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    return tuple(value)
+
+
+def _hosted_calls(value: Iterable[HostedCall]) -> tuple[HostedCall, ...]:
     return tuple(value)
 
 
@@ -263,10 +272,17 @@ class HandlerHalted:
 
 @frozen
 class ManualCalls:
-    """Calls are left to the caller, and nothing else halted the turn."""
+    """Calls are left to the caller, and nothing else halted the turn.
+
+    Attributes:
+        tool_calls: Those of tools.
+        hosted_calls: Those of tools that run at the provider and wait for an answer of `allm.hosted.approve`, `deny` or
+            `screenshot`.
+    """
 
     reason: ClassVar[HaltedReason] = "manual_tool_calls"
     tool_calls: tuple[ToolCall, ...] = attrs.field(converter=_calls)
+    hosted_calls: tuple[HostedCall, ...] = attrs.field(default=(), converter=_hosted_calls, kw_only=True)
 
 
 CallHalt = UserAsked | ToolFailed | HandlerHalted

@@ -12,6 +12,7 @@ import attrs
 
 from allm.data.attrs_classes import frozen
 from allm.data.citation import Citation
+from allm.data.content import HostedStatus
 from allm.data.errors import AllmError
 from allm.data.response import FinishReason, Usage
 
@@ -73,12 +74,13 @@ class ToolCallDeltaItem:
 
 @frozen
 class HostedCallItem:
-    """A call that ran at the provider, with its result."""
+    """A call that ran at the provider, with its result, or one that waits for the caller."""
 
     kind: str
     input: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
     output: Any = attrs.field(default=None, hash=False)
     id: str | None = None
+    status: HostedStatus = "completed"
 
 
 @frozen

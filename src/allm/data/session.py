@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 import attrs
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import ToolCall
+from allm.data.content import HostedCall, ToolCall
 from allm.data.errors import AllmError, SessionError
 from allm.data.message import Message, Thread, thread_problems, unanswered_in
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
@@ -114,6 +114,13 @@ class Session:
     def pending_tool_call_id(self) -> str | None:
         """The call that asks `pending_question`."""
         return self.pending_questions[0].tool_call_id if self.pending_questions else None
+
+    @property
+    def pending_hosted_calls(self) -> tuple[HostedCall, ...]:
+        """Calls that wait at the provider for an answer, which a reply has; see `Response.pending_hosted_calls`."""
+        from allm.data.hosted_answers import pending_hosted_calls
+
+        return pending_hosted_calls(self.thread.messages)
 
 
 class SessionConflict(SessionError):

@@ -18,6 +18,8 @@ class _Message(Protocol):
     def tool_call_id(self) -> str | None: ...
     @property
     def metadata(self) -> Mapping[str, Any]: ...
+    @property
+    def hosted_calls(self) -> Sequence[Any]: ...
 
 
 def turn_starts(messages: Sequence[_Message], call_ids: Callable[[Any], Iterable[str]]) -> list[int]:
@@ -40,7 +42,7 @@ def turn_starts(messages: Sequence[_Message], call_ids: Callable[[Any], Iterable
             for call_id in filter(owed.__getitem__, call_ids(message)):
                 owed[call_id] -= 1
                 all_owed -= 1
-        elif not all_owed:
+        elif not all_owed and not message.hosted_calls:  # answers to such calls belong to the turn of the calls
             follower = index
     if follower is not None:
         starts.append(follower)

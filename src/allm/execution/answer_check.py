@@ -52,7 +52,7 @@ class AnswerCheck:
 
     def correction(self, response: Response) -> Message | None:
         """What the model is told about an answer that does not fit; None if it fits, or is no complete answer."""
-        if response.tool_calls or response.finish_reason not in _COMPLETE:
+        if response.tool_calls or response.pending_hosted_calls or response.finish_reason not in _COMPLETE:
             return None
         try:
             parse_answer(response.message, self.hint, self.shape)

@@ -36,8 +36,8 @@ from allm.data.user_functions import call_user
 from allm.execution.before_step import CHANGES, added_by, ask, changed_call
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, engine_for_chat, prepare_call, resolve
+from allm.execution.retrying import fail_at_limit
 from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
-from allm.execution.stream.attempt import fail_at_limit
 from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage

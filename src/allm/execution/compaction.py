@@ -6,15 +6,17 @@ from typing import Any
 
 import attrs
 
-from allm.data.errors import OptionError
+from allm.data.errors import AdapterError, OptionError
 from allm.data.message import Thread, thread_problems
 from allm.data.problems import refuse
 from allm.data.token_count import estimated_tokens
 from allm.data.user_functions import call_user
+from allm.execution.event_changes import ChangedEvents
 from allm.execution.options import ModelCall, check_answered, prepare_call
 from allm.runtime.catalog import lookup
+from allm.runtime.fitting import check_length, was_too_long
 
-__all__ = ["OnTrio", "compacted", "compacted_if_near"]
+__all__ = ["OnTrio", "compacted", "compacted_if_near", "still_too_long"]
 
 _NEAR = 0.8
 """What part of the model's limit an estimate may reach: it may be too low by as much as is left."""
@@ -39,9 +41,21 @@ async def compacted_if_near(call: ModelCall, prepared: Any) -> tuple[ModelCall, 
     info = lookup(call.adapter.provider, request.model) if request.model else None
     if info is None or info.context_window is None:
         return call, prepared
-    if estimated_tokens(request) <= _NEAR * info.context_window - (request.max_tokens or 0):
+    provider, cache = call.adapter.provider, call.adapter_options.cached_content
+    tokens = max(estimated_tokens(request), 0 if cache is None else cache.tokens or 0)
+    if tokens <= _NEAR * info.context_window - (request.max_tokens or 0) and not was_too_long(provider, request):
         return call, prepared
     return await compacted(call) or (call, prepared)
+
+
+def still_too_long(call: ModelCall, prepared: Any) -> AdapterError | None:
+    """The error of a call that is known to be too long, with what the function made of it."""
+    sent = prepared.prepared if isinstance(prepared, ChangedEvents) else prepared
+    try:
+        check_length(call.adapter.provider, call.request, sent)
+    except AdapterError as error:
+        return error
+    return None
 
 
 async def compacted(call: ModelCall) -> tuple[ModelCall, Any] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Unpack, overload
+from typing import Any, Unpack, overload
 
 import trio
 from typing_extensions import TypeForm
@@ -22,9 +24,9 @@ from allm.execution.options import (
     output_type,
     prepare_call,
     resolve,
-    warn_ignored_options,
 )
-from allm.execution.stream.attempt import fail_at_limit, run_model_call
+from allm.execution.retrying import fail_at_limit
+from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
@@ -32,9 +34,11 @@ from allm.execution.telemetry_facts import call_content, call_facts
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
-from allm.runtime.option_table import seal
+from allm.runtime.option_table import OPTIONS, seal
 
 __all__ = ["generate", "stream_generate", "unwrap"]
+
+logger: logging.Logger = logging.getLogger("allm")
 
 
 @overload
@@ -69,7 +73,7 @@ def stream_generate(
     """
     seal(options)
     call = resolve(engine_for_chat(engine), request, options)
-    warn_ignored_options(options)
+    _warn_ignored_options(options)
     waits = call.loads_tools
     prepared = None if waits else prepare_call(call)
     check = AnswerCheck.of(call) if call.execution_options.validation_retries else None
@@ -130,6 +134,13 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
 def _has_handler(tool: Tool | Toolset) -> bool:
     tools = (tool,) if isinstance(tool, Tool) else tool.known() or ()
     return any(tool.handler is not None for tool in tools)
+
+
+def _warn_ignored_options(options: Mapping[str, Any]) -> None:
+    """Log that options of the chat loop have no effect on a single call."""
+    for name in options:
+        if OPTIONS[name].is_for_turns:
+            logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 
 def unwrap(result: Response | ChatResult) -> str:

@@ -5,7 +5,6 @@ One precedence rule everywhere: call option > request field > engine > applicati
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,7 +27,7 @@ from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
 from allm.runtime.engine import Engine
-from allm.runtime.fitting import check_capabilities, fit_to_model, hide_tools, warn_of_shutdown
+from allm.runtime.fitting import check_capabilities, check_length, fit_to_model, hide_tools, warn_of_shutdown
 from allm.runtime.http_adapter import Adapter, as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
@@ -62,8 +61,6 @@ __all__ = [
     "resolve",
     "set_defaults",
 ]
-
-logger: logging.Logger = logging.getLogger("allm")
 
 Input = str | Message | Thread | Request | Iterable[Message]
 
@@ -230,19 +227,12 @@ def output_type(call: ModelCall) -> Any:
     return wanted.output_type if isinstance(wanted := call.request.response_format, JsonSchema) else None
 
 
-def warn_ignored_options(options: Mapping[str, Any]) -> None:
-    """Log that options of the chat loop have no effect on a single call."""
-    for name in options:
-        if OPTIONS[name].is_for_turns:
-            logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
-
-
 def prepare_call(call: ModelCall, by: Any = None) -> Any:
     """The call as its adapter prepared it, or as `by` did, which takes the request that the adapter would have got.
 
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
-        ValidationError, AdapterError: The model or the adapter cannot handle the request.
+        ValidationError, AdapterError: The model or the adapter cannot handle the request; it is known to be too long.
     """
     if call.engine.is_group:
         from allm.execution.group.members import prepare_members
@@ -255,7 +245,7 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
             reason="missing_model",
         )
     _check_model_id(vendor.provider, call.request.model)
-    mode, new_change = call.execution_options.output_mode, None
+    given, mode, new_change = call.request, call.execution_options.output_mode, None
     if prompts_tools(call):
         from allm.execution.prompted.request import prompted
 
@@ -264,7 +254,8 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
     if new_change is None and isinstance(wanted := call.request.response_format, JsonSchema):
         request, new_change = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
         call = attrs.evolve(call, request=request)
-    request = call.request if _fits_any_model(call, vendor) else _fitted(call)
+    is_unknown = _fits_any_model(call, vendor)
+    request = call.request if is_unknown else _fitted(call)
     if any(tool.compact or tool.deferred or tool.hosted for tool in request.tools):
         request = hide_tools(vendor, request, call.adapter_options)
     try:
@@ -273,6 +264,8 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
         from allm.execution.refused_files import prepare_otherwise
 
         prepared = prepare_otherwise(asked, request, call.adapter_options, error)
+    if not is_unknown and by is None and call.execution_options.compact is None:
+        check_length(vendor.provider, given, prepared)
     return prepared if by is not None or new_change is None else ChangedEvents(prepared, new_change)
 
 
@@ -300,7 +293,7 @@ def _fits_any_model(call: ModelCall, vendor: Adapter) -> bool:
     request, options = call.request, call.adapter_options
     return (
         (request.model is None or lookup(vendor.provider, request.model) is None)
-        and all(getattr(options, name) is None for name in vendor.ignored_options)
+        and all(getattr(options, name) is None for name in ("cached_content", *vendor.ignored_options))
         and not list(vendor.refused_parameters(request, options))
     )
 

@@ -3,24 +3,43 @@
 A request is retried if its error is retryable, the policy has attempts left, and the wait ends before every deadline:
 those of the surrounding scopes and the call's own `request_timeout`. A wait that would run into a deadline is not
 started: the caller gets the error now, with the provider's `retry_after`, instead of a timeout later.
+
+With a limiter that slows all calls when one is refused, a refusal uses up no attempt: it says nothing about the
+request. The limiter's patience bounds how long that goes on.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, get_args
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError
+from allm.data.errors import AdapterError, AllmError
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessagesAdded, StepCompleted
 from allm.data.response import Usage
-from allm.execution.failures import log_retry
+from allm.execution.failures import log_retry, name_model
 from allm.http.retry_after import retry_after_in
 from allm.runtime import telemetry
 from allm.runtime.retry import RetryPolicy
 
-__all__ = ["Retries", "adapter_raised", "request_timed_out", "seconds", "timed_out"]
+if TYPE_CHECKING:
+    from allm.execution.options import ModelCall
+    from allm.execution.stream.event_stream import StreamContext
+
+__all__ = ["Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
+
+_ENDS = frozenset({MessageCompleted, Failed})
+_UNFINISHED = (
+    *(event for event in get_args(AdapterEvent) if event not in _ENDS),
+    StepCompleted,
+    MessagesAdded,
+    type(None),
+)
+"""Types of the newest event while a response is unfinished or has not begun."""
 
 
 @define(eq=False)
@@ -35,7 +54,7 @@ class Retries:
         provider: The name of the adapter, for telemetry.
         span: The telemetry span that the retry events belong to.
         model, session_id: For the log.
-        is_member: Whether the call is one of several that stand for one, and logs at DEBUG.
+        patience: Seconds from the first refusal on in which refusals use up no attempts; None: they always do.
     """
 
     policy: RetryPolicy | None
@@ -43,7 +62,9 @@ class Retries:
     span: telemetry.Span | None = None
     model: str | None = None
     session_id: str | None = None
-    is_member: bool = False
+    patience: float | None = None
+    _refused_since: float | None = attrs.field(default=None, init=False)
+    _refusals: int = attrs.field(default=0, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _resume: float = attrs.field(default=float("-inf"), init=False)  # end of the latest pause, on the Trio clock
 
@@ -64,6 +85,7 @@ class Retries:
         *,
         deadline: float = float("inf"),
         abandoned: Usage | None = None,
+        moves_on: Callable[[AllmError], bool] | None = None,
     ) -> bool:
         """Decide whether to retry a request, and if so, wait until it is time.
 
@@ -72,36 +94,64 @@ class Retries:
             seen: What `ready` returned before the request was sent; None for calls that send one request at a time.
             deadline: The end of the call on the Trio clock, where no surrounding scope has it.
             abandoned: The usage that the provider reported before the failure.
+            moves_on: Of a member of a group: whether another is asked instead. Logged at DEBUG.
         """
         if error.retry_after is None and error.retryable:
             # An error inside a stream has no headers of its own; OpenAI and others put the wait into the message.
             error.retry_after = retry_after_in(error.message)
-        # A failure that others have counted since this request was sent is the same incident.
-        charged = seen is None or self._failures == seen
-        self._failures += charged
+        if moves_on is not None and moves_on(error):
+            return False
         now = trio.current_time()
-        delay = self.policy.delay(error, self._failures if charged else 1) if self.policy is not None else None
-        if delay is not None and not charged:
-            delay = max(delay, self._resume - now)
+        delay = self._delay_of_refusal(error, now)
+        free = delay is not None
+        if not free:
+            # A failure that others have counted since this request was sent is the same incident.
+            charged = seen is None or self._failures == seen
+            self._failures += charged
+            delay = self.policy.delay(error, self._failures if charged else 1) if self.policy is not None else None
+            if delay is not None and not charged:
+                delay = max(delay, self._resume - now)
         # A deadline in the past does not count: it cancels the sleep, and the call with it, at once.
         if delay is None or now < min(deadline, trio.current_effective_deadline()) <= now + delay:
             return False
-        self._resume = max(self._resume, now + delay)
+        if not free:
+            self._resume = max(self._resume, now + delay)
+        attempt = self._failures + self._refusals
         telemetry.emit(
             "adapter.retry",
             self.span,
             provider=self.provider,
-            attempt=self._failures,
+            attempt=attempt,
             delay=delay,
             reason=error.reason,
             error=error,
             usage=abandoned,
         )
         known = {"provider": error.provider or self.provider, "model": error.model or self.model}
-        level = logging.DEBUG if self.is_member else logging.INFO
-        log_retry(self._failures, error, delay, self.span, level, **known, session_id=self.session_id)
+        level = logging.INFO if moves_on is None else logging.DEBUG
+        log_retry(attempt, error, delay, self.span, level, **known, session_id=self.session_id)
         await trio.sleep(delay)
         return True
+
+    def accepted(self) -> None:
+        """A request was answered: the next refusal is the first of others."""
+        self._refused_since, self._refusals = None, 0
+
+    def _delay_of_refusal(self, error: AdapterError, now: float) -> float | None:
+        """Seconds to wait after a refusal that uses up no attempt; None: it does, or it is none."""
+        if self.patience is None or self.policy is None:
+            return None
+        from allm.runtime.rate_limit import is_refusal
+
+        if not is_refusal(error):
+            return None
+        since = now if self._refused_since is None else self._refused_since
+        delay = self.policy.wait(error, self._refusals + 1)
+        if now + delay > since + self.patience:
+            return None
+        self._refused_since = since
+        self._refusals += 1
+        return delay
 
 
 def adapter_raised(provider: str | None, raised: Exception) -> AdapterError:
@@ -125,6 +175,16 @@ def timed_out(what: str, limit: float | None, option: str, provider: str | None)
 def request_timed_out(limit: float | None, provider: str | None) -> AdapterError:
     """The error for a call that ran into its `request_timeout`."""
     return timed_out("the call took longer than", limit, "request_timeout", provider)
+
+
+async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:
+    """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
+    error = request_timed_out(limit, call.adapter.provider)
+    name_model(error, call.request.model)
+    await context.send.send_unsent()
+    if isinstance(context.send.last, _UNFINISHED):
+        await context.send.send((Failed(error),))
+    return error
 
 
 def seconds(limit: float | None) -> float:

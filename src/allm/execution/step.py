@@ -62,7 +62,15 @@ async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold:
             messages = message_with_results(response.message, {}, "not_run")
             results = tuple(message for message in messages if message.role == "tool")
             thread = fold.thread.add(*messages)
-            step = StepResult(thread=thread, response=response, tool_results=results, done=True, changes=call.changes)
+            waiting = () if response.finish_reason in _TOOLS_NOT_RUN else response.pending_hosted_calls
+            step = StepResult(
+                thread=thread,
+                response=response,
+                tool_results=results,
+                done=True,
+                halt=ManualCalls((), hosted_calls=waiting) if waiting else None,
+                changes=call.changes,
+            )
         else:
             step = await _with_tools(call, context, fold.thread, Unfinished(response=response))
     await context.send.send((StepCompleted(step),))
@@ -154,12 +162,13 @@ class Batch:
         outcomes = [ended[c.id] for c in self.automatic]
         results = [outcome.message for outcome in outcomes]
         response, halt = self.unfinished.response, first_halt(outcomes)
+        waiting = response.pending_hosted_calls
         return StepResult(
             thread=thread.add(response.message, *results),
             response=response,
             tool_results=results,
             done=halt is not None,
-            halt=halt or (ManualCalls(self.manual) if self.manual else None),
+            halt=halt or (ManualCalls(self.manual, hosted_calls=waiting) if self.manual or waiting else None),
         )
 
 

@@ -10,6 +10,7 @@ import functools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, cast, final
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
@@ -31,6 +32,7 @@ from allm.http.transport import open_response
 __all__ = [
     "HttpCall",
     "OpenCall",
+    "answer_headers",
     "as_key",
     "drain",
     "join_url",
@@ -45,6 +47,9 @@ __all__ = [
 REDIRECT = 300
 """From here on a status is a failure: no provider's API redirects, and a redirect would take the key elsewhere."""
 UNAUTHORIZED = 401
+
+answer_headers: ContextVar[Callable[[Mapping[str, str]], None] | None] = ContextVar("allm_answer_headers", default=None)
+"""Is told the headers of each answer that arrives in one context, of errors too: a limiter learns from them."""
 
 
 def _has_secrets(headers: Mapping[str, HeaderValue]) -> bool:
@@ -202,6 +207,8 @@ class open_call:  # noqa: N801  (a `with` block, not a thing)
         opened = self._opened
         sent = opened._send(key, await opened._signed())
         opened.response = await sent.__aenter__()
+        if (told := answer_headers.get()) is not None:
+            told(opened.headers)
         refused = None
         try:
             if may_be_refused and opened.response.status == UNAUTHORIZED:

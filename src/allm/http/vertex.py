@@ -41,6 +41,11 @@ class VertexPlace:
             return f"https://aiplatform.{self.location}.rep.googleapis.com"
         return f"https://{self.location}-aiplatform.googleapis.com"
 
+    @property
+    def folder(self) -> str:
+        """What the names of things there begin with."""
+        return f"projects/{self.project}/locations/{self.location}/"
+
     def model(self, publisher: str, model: str) -> str:
         """The name of a publisher's model as a part of a URL.
 
@@ -50,5 +55,4 @@ class VertexPlace:
         if not model.strip(".") or "/" in model or not model.isprintable():
             sentence = f"is {shown(model)}, which cannot be part of a URL; expected a name such as gemini-3.5-flash"
             refuse([Problem(("model",), "invalid_format", sentence)])
-        place = f"projects/{self.project}/locations/{self.location}"
-        return f"{place}/publishers/{publisher}/models/{quote(model, safe='@')}"
+        return f"{self.folder}publishers/{publisher}/models/{quote(model, safe='@')}"

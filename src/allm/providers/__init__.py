@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from allm.providers.anthropic.adapter import ClaudeHost as ClaudeHost
     from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
     from allm.providers.bedrock import Bedrock as Bedrock
+    from allm.providers.cohere.adapter import Cohere as Cohere
+    from allm.providers.cohere.embeddings import CohereEmbeddings as CohereEmbeddings
     from allm.providers.cohere.rerank import CohereRerank as CohereRerank
     from allm.providers.cohere.transcription import CohereTranscription as CohereTranscription
     from allm.providers.deepgram.transcription import DeepgramTranscription as DeepgramTranscription
@@ -46,6 +48,8 @@ __all__ = [
     "Anthropic",
     "Bedrock",
     "ClaudeHost",
+    "Cohere",
+    "CohereEmbeddings",
     "CohereRerank",
     "CohereTranscription",
     "DeepgramTranscription",
@@ -86,6 +90,8 @@ _MODULES = {
     "Anthropic": "anthropic",
     "Bedrock": "bedrock",
     "ClaudeHost": "anthropic.adapter",
+    "Cohere": "cohere.adapter",
+    "CohereEmbeddings": "cohere.embeddings",
     "CohereRerank": "cohere.rerank",
     "CohereTranscription": "cohere.transcription",
     "DeepgramTranscription": "deepgram.transcription",

@@ -23,6 +23,7 @@ from allm.http.keys import Secret
 from allm.http.private_url import PrivateUrl
 
 if TYPE_CHECKING:  # not needed for a chat
+    from allm.data.cache import Cache
     from allm.data.embedding import EmbeddingRequest, EmbeddingResponse  # noqa: F401  in the texts below
     from allm.data.image_request import ImageRequest, ImageResponse  # noqa: F401  in the texts below
     from allm.data.response import Usage
@@ -54,7 +55,7 @@ OutputMode = Literal["native", "tool", "prompted"]
 ToolMode = Literal["native", "prompted"]
 """A way to give tools to a model."""
 
-Companion = Literal["token_counter", "model_list", "files", "batches"]
+Companion = Literal["token_counter", "model_list", "files", "caches", "batches"]
 """A service that a provider of chat has beside it, at the same address and with the same key."""
 
 
@@ -70,6 +71,8 @@ class AdapterOptions:
         prompt_cache: Whether the provider keeps the prompt for the next call, and for how long (`"5m"`, `"1h"`);
             None: as the adapter, or the provider, does it.
         prompt_cache_key: What calls with the same beginning have in common, for providers that route by it (OpenAI).
+        cached_content: A prompt that the provider keeps, and that this one goes on from; only an adapter with the
+            companion `caches` gets one.
         request_id: An id to send along for tracing.
         session_id: The conversation this call belongs to.
         http_client: The engine's HTTP client; the adapter never closes it.
@@ -86,6 +89,7 @@ class AdapterOptions:
     verbosity: str | None = None
     prompt_cache: bool | Literal["5m", "1h"] | None = None
     prompt_cache_key: str | None = None
+    cached_content: Cache | None = None
     request_id: str | None = None
     session_id: str | None = None
     http_client: Any = None

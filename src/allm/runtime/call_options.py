@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict
 
 import attrs
 
@@ -20,6 +20,9 @@ from allm.data.step_changes import StepChanges, StepChangesDict
 from allm.data.tool import Tool
 from allm.data.toolset import Toolset
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
+
+if TYPE_CHECKING:  # few calls have one
+    from allm.data.cache import Cache
 
 __all__ = [
     "BeforeStep",
@@ -95,6 +98,7 @@ class OtherOptions(TypedDict, total=False):
     verbosity: str | None
     prompt_cache: bool | Literal["5m", "1h"] | None
     prompt_cache_key: str | None
+    cached_content: Cache | None
     options: Mapping[str, Any]
     api_key: str | None
     headers: Mapping[str, str]
@@ -137,6 +141,7 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
     prompt_cache: Let the provider keep the prompt for the next call: True, for how long ("5m", "1h"), or False.
     prompt_cache_key: What calls with the same beginning have in common, where the provider routes by it (OpenAI).
+    cached_content: A `Cache` of `allm.caches` that the call goes on from; what it has is not sent again (Gemini).
     api_key: For this call; wins over every other place.
     headers: Sent with the request; each replaces the adapter's of the same name. base_url: where to send it.
     request_timeout: Limit of the whole call, retries included; none by default.

@@ -10,7 +10,8 @@ A model id is looked up in this order, and a row put in with `put` goes before a
 
 1. the id itself,
 2. the id without the mark of a snapshot (`gpt-5.4-2026-03-05`, `claude-opus-4-5@20251101`, `gemini-2.5-flash-001`),
-3. the longest prefix, of rows whose id ends in `*` (`ft:gpt-4o-mini-2024-07-18:*`).
+3. of Bedrock, the id without the geography of a profile (`eu.anthropic.claude-...`), also at the end of an ARN,
+4. the longest prefix, of rows whose id ends in `*` (`ft:gpt-4o-mini-2024-07-18:*`).
 
 Other suffixes are other models: `gpt-5.4-mini` never gets the prices of `gpt-5.4`.
 
@@ -300,6 +301,12 @@ def own(provider: str, model: str) -> ModelInfo | None:
 
 def _find(index: _Index, provider: str, model: str) -> ModelInfo | None:
     model = _plain(model)
+    if provider == "bedrock":
+        from allm.runtime.bedrock_names import foundation_model, profile_name
+
+        named = profile_name(model)  # a global profile may cost less than others
+        row = index.exact.get((provider, named)) or index.exact.get((provider, foundation_model(named)))
+        return row or index.longest_prefix(provider, named)
     row = index.exact.get((provider, model))
     if row is None:
         row = index.exact.get((provider, without_snapshot(model)))

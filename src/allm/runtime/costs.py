@@ -3,7 +3,8 @@
 Prices are those put in by the application, else those of genai-prices when that is installed, else the bundled ones.
 What the provider itself reports wins. Counts are inclusive (`Usage`): cached and written tokens are taken out of the
 prompt before it is priced, so are sound and images where they cost something else than text, and reasoning is part of
-the output already. What the provider charges besides tokens, such as searches, is in none of the figures.
+the output already. Searches of the provider's own are in the total (`hosted_prices.py`); with a tool of its own whose
+price is not known, there is no total.
 
 The prices are those of the standard tariff: an answer that was served by another one has no costs here.
 """
@@ -20,13 +21,14 @@ from typing import Any, get_args
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, UsageReported
+from allm.data.content import HostedCall
+from allm.data.events import AdapterEvent, HostedCallCompleted, MessageCompleted, MessageStarted, UsageReported
 from allm.data.request import Request
 from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
-__all__ = ["Pricing", "audio_usage", "embedding_usage", "load_prices", "prices_are_loaded"]
+__all__ = ["Pricing", "load_prices", "prices_are_loaded"]
 
 Costs = tuple[Decimal | None, Decimal | None]
 
@@ -51,6 +53,8 @@ _STANDARD = {
     "speed": ("standard",),
     "inference_geo": ("global", "not_available"),
 }
+# Words in the names of models for images and sound, whose prices by the token are beside those of searches.
+_IN_UNITS = ("image", "transcribe", "tts")
 # Tokens of an answer's `Usage.extra` that cost something else than text, and the price that they need.
 _OTHER_OUTPUT = {"output_audio_tokens": "output_audio", "output_image_tokens": "output_image"}
 _GENAI_PRICES = {
@@ -60,7 +64,7 @@ _GENAI_PRICES = {
 }
 
 
-_UNPRICED = frozenset(get_args(AdapterEvent)) - {UsageReported, MessageStarted, MessageCompleted}
+_UNPRICED = frozenset(get_args(AdapterEvent)) - {UsageReported, MessageStarted, MessageCompleted, HostedCallCompleted}
 
 
 @define(eq=False)
@@ -83,6 +87,7 @@ class Pricing:
     in_batch: bool = False
     _served: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
+    _hosted: dict[str, HostedCall] = attrs.field(factory=dict[str, HostedCall], init=False)  # by id
     _known: dict[str, Any] | None = attrs.field(default=None, init=False)  # its costs, while nothing has changed
 
     @classmethod
@@ -110,6 +115,8 @@ class Pricing:
                 usage = attrs.evolve(event.usage, **self._costs())
                 priced.append(UsageReported(usage, service_tier=event.service_tier))
                 continue
+            if isinstance(event, HostedCallCompleted):
+                self._hosted[event.id], self._known = event.call, None
             if isinstance(event, MessageStarted | MessageCompleted):
                 before = self._known
                 if event.model and event.model != self.model:
@@ -164,6 +171,12 @@ class Pricing:
         if self.in_batch:
             input_cost, output_cost = (None if cost is None else cost / 2 for cost in (input_cost, output_cost))
         total = None if input_cost is None or output_cost is None else input_cost + output_cost
+        if total is not None and self._hosted:
+            from allm.runtime.hosted_prices import hosted_cost
+
+            calls = self._hosted.values()
+            hosted = hosted_cost(self.provider, self.model, calls, usage.extra, self.asked_for)
+            total = None if hosted is None else total + hosted
         costs = {"input_cost": input_cost, "output_cost": output_cost, "total_cost": total}
         return {name: None if cost is None else float(cost) for name, cost in costs.items()}
 
@@ -175,6 +188,10 @@ class Pricing:
                 return costs
         info = own or catalog.lookup(self.provider, model)
         prices = info.prices_for(usage.input_tokens, self.at.date()) if info is not None else None
+        if prices is None and any(word in model for word in _IN_UNITS):
+            from allm.runtime.unit_prices import token_prices
+
+            prices = token_prices(self.provider, model)
         if prices is None:
             return None, None
         return _input_cost(usage, prices), _output_cost(usage, prices)
@@ -201,25 +218,6 @@ _asked: set[str] = set()
 def prices_are_loaded(provider: str) -> bool:
     """Whether `load_prices` has nothing to do."""
     return provider not in _GENAI_NAMES or bool(_asked)
-
-
-def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
-    """The usage of embedded texts with its costs, where the model's prices are known: all tokens are input."""
-    tokens = usage.input_tokens if usage.input_tokens is not None else usage.total_tokens
-    if model is None or tokens is None or usage.total_cost is not None:
-        return usage
-    counts = Usage(input_tokens=tokens, output_tokens=0)
-    cost, _ = Pricing(provider, model)._input_and_output(counts, model)
-    return usage if cost is None else attrs.evolve(usage, input_cost=float(cost), total_cost=float(cost))
-
-
-def audio_usage(provider: str, model: str | None, usage: Usage) -> Usage:
-    """The usage of speech or a transcription with its costs, where it is counted in tokens whose prices are known."""
-    if model is None or usage.input_tokens is None or usage.output_tokens is None or usage.total_cost is not None:
-        return usage
-    pricing = Pricing(provider, model)
-    pricing._count(usage)
-    return attrs.evolve(usage, **pricing._costs())
 
 
 def _cost(*parts: tuple[int, float]) -> Decimal:

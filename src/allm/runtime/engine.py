@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack
 
 import attrs
-import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.constructors import explains_arguments
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from allm.data.moderation import ModerationRequest, ModerationResponse
     from allm.data.rerank import RerankRequest, RerankResponse
     from allm.data.speech import Transcription, TranscriptionRequest
+    from allm.runtime.rate_limit import Limiter
 
 __all__ = ["Engine", "EngineFields"]
 
@@ -70,6 +70,14 @@ def _is_instance(_engine: Any, attribute: Any, value: Any) -> None:
         )
 
 
+def _is_limiter(engine: Any, attribute: Any, value: Any) -> None:
+    _is_instance(engine, attribute, value)
+    methods = ("acquire_on_behalf_of", "release_on_behalf_of")
+    if value is not None and not all(callable(getattr(value, name, None)) for name in methods):
+        what = f"Engine(limiter=...) is {type(value).__name__}; expected trio.CapacityLimiter or allm.RateLimit"
+        raise EngineError(what, reason="invalid_engine")
+
+
 def _is_client(_engine: Any, _attribute: Any, value: Any) -> None:
     if value is not None:
         check_client(value)
@@ -95,7 +103,7 @@ class EngineFields(TypedDict, total=False):
     context: dict[str, Any]
     retry: RetryPolicy | None
     answer_limits: AnswerLimits
-    limiter: trio.CapacityLimiter | None
+    limiter: Limiter | None
     image_adapter: ImageAdapter | None
     image_model: str | None
     embedding_adapter: EmbeddingAdapter | None
@@ -135,7 +143,8 @@ class Engine:
         retry: How calls that fail before their first content are retried; None never retries.
         answer_limits: How much one answer may hold.
         on_tool_error: Default of the call option; None: the application's default, else "continue".
-        limiter: Bounds how many calls of this engine run at the provider at once.
+        limiter: A `trio.CapacityLimiter` bounds how many calls run at the provider at once, an `allm.RateLimit` how
+            many begin in a minute. Anything else with their methods is one too: see `allm.Limiter`.
         image_adapter, image_model: The provider and model for images; the chat model is never used for them. The same
             pairs exist for embeddings, moderation, reranking, speech and transcription.
         is_group: Whether it stands for several: `allm.fallback`, `allm.hedge`.
@@ -153,7 +162,7 @@ class Engine:
     context: dict[str, Any] = mapping_field()
     retry: RetryPolicy | None = attrs.field(default=DEFAULT_RETRY, validator=_optional(RetryPolicy))
     answer_limits: AnswerLimits = attrs.field(default=DEFAULT_ANSWER_LIMITS, validator=_required(AnswerLimits))
-    limiter: trio.CapacityLimiter | None = attrs.field(default=None, validator=_optional(trio.CapacityLimiter))
+    limiter: Limiter | None = attrs.field(default=None, validator=_is_limiter)
     image_adapter: ImageAdapter | None = attrs.field(default=None, validator=_is_instance)
     image_model: str | None = attrs.field(default=None, validator=_optional(str))
     embedding_adapter: EmbeddingAdapter | None = attrs.field(default=None, validator=_is_instance)

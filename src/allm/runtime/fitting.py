@@ -44,12 +44,15 @@ from allm.runtime.log_fields import log_fields
 __all__ = [
     "advise",
     "check_capabilities",
+    "check_length",
     "fit_to_model",
     "forget_advice",
     "hide_tools",
     "missing",
     "needs_two_passes",
+    "too_long",
     "warn_of_shutdown",
+    "was_too_long",
 ]
 
 TAG = "unsupported_parameter"
@@ -57,6 +60,10 @@ DEFAULT_TEMPERATURE = 1
 """Every vendor's default. Reasoning models accept it, or behave the same without it."""
 _SURELY = 2 / 3
 """What part of a number an estimate of it has to stay below to say that the number itself is not reached."""
+BYTES_OF_A_TOKEN = 8
+"""Bytes of a body that has a token for certain: four words, and what divides them (`prompt_size.py`)."""
+too_long: list[Any] = []
+"""Prompts that their providers have counted, and that do not fit: `prompt_size.py` puts them here."""
 _OF_SCHEMAS = frozenset({"json_schema", "json_schema_with_tools"})
 _FORCED = frozenset({"any", "tool", "required", "function", "custom", "allowed_tools"})
 
@@ -175,8 +182,12 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
     """Refuse a request that the model is known not to take.
 
     Raises:
-        ValidationError: `unsupported_capability`, at every place where one is asked for.
+        ValidationError: `unsupported_capability`, at every place where one is asked for; `foreign_cache`.
     """
+    if options.cached_content is not None and (vendor := as_adapter(adapter)).companion("caches") is None:
+        cache, provider = options.cached_content, vendor.provider
+        what = f"{cache.name!r} is kept by {cache.provider}, and {provider} takes no cache; send the messages instead"
+        refuse([Problem(("cached_content",), "foreign_cache", what)])
     denied = missing(adapter, request, options)
     if not denied:  # a long conversation is not looked through for nothing
         return
@@ -200,6 +211,29 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
 def _problem(model: str | None, path: Path, capability: str) -> Problem:
     meaning, advice = _MEANING[capability]
     return Problem(path, "unsupported_capability", f"model {model!r} {meaning}; {advice}, or use another model")
+
+
+def check_length(provider: str, request: Request, prepared: Any) -> None:
+    """Refuse a prompt that is known not to fit its model. One that cannot be so long is not looked at.
+
+    Raises:
+        AdapterError: `context_length_exceeded`.
+    """
+    info = catalog.lookup(provider, request.model) if request.model else None
+    if info is None or (window := info.context_window) is None:
+        return
+    body = getattr(prepared, "body", None)  # an adapter that is not over HTTP has none
+    size = len(body) if isinstance(body, bytes) else getattr(body, "length", None)
+    may_be = size is None or size >= BYTES_OF_A_TOKEN * window
+    if may_be or too_long:
+        from allm.runtime.prompt_size import check_size
+
+        check_size(provider, request, prepared, window, may_be=may_be)
+
+
+def was_too_long(provider: str, request: Request) -> bool:
+    """Whether the prompt of a request has been counted by its provider, and does not fit the model."""
+    return any(count.is_of(provider, request) for count in too_long)
 
 
 def hide_tools(adapter: Adapter, request: Request, options: AdapterOptions) -> Request:

@@ -150,6 +150,12 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, float) or (_is_count(value) and abs(value) <= MAX_INT)
 
 
+def _is_cache(value: Any) -> bool:
+    from allm.data.cache import Cache  # no other call needs it
+
+    return isinstance(value, Cache)
+
+
 def _is_iterable(value: Any) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
 
@@ -184,6 +190,7 @@ PROMPT_CACHE = _or_none(
     "True, False, '5m' or '1h'",
     lambda value: isinstance(value, bool) or (isinstance(value, str) and value in {"5m", "1h"}),
 )
+CACHE = _or_none("Cache, as allm.caches.create and allm.caches.get return it", _is_cache)
 ON_TOOL_ERROR = Rule(
     "'continue', 'halt', or a function of (tool_call, error)",
     lambda value: callable(value) or (isinstance(value, str) and value in {"continue", "halt"}),
@@ -220,6 +227,7 @@ OPTIONS: dict[str, Option] = {
     "verbosity": Option(TEXT, _ADAPTER),
     "prompt_cache": Option(PROMPT_CACHE, _ADAPTER),
     "prompt_cache_key": Option(TEXT, _ADAPTER),
+    "cached_content": Option(CACHE, _ADAPTER),
     "api_key": Option(_or_none("str", _is(str, Secret)), _ADAPTER, merge=_key, is_secret=True),
     "headers": Option(Rule("a mapping of names to strings", _is(Mapping)), _ADAPTER, merge=_headers, is_secret=True),
     "base_url": Option(TEXT, _ADAPTER, is_secret=True),

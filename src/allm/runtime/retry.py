@@ -41,11 +41,16 @@ class RetryPolicy:
         """Return the seconds to wait after attempt `attempt` (from 1) failed with `error`; None: do not retry."""
         if not error.retryable or attempt >= self.max_attempts:
             return None
+        asked = error.retry_after if self.respect_retry_after else None
+        return None if asked and asked > self.max_retry_after else self.wait(error, attempt)
+
+    def wait(self, error: AdapterError, attempt: int) -> float:
+        """Return the seconds to wait after attempt `attempt` (from 1), whatever the bounds are."""
         spread = random.uniform(0, self.jitter)  # noqa: S311  (spreads load, not a secret)
         asked = error.retry_after if self.respect_retry_after else None
         if asked:  # 0 names no time, so our own wait applies
             # The random part only adds to it: a retry before that time would be refused again.
-            return asked * (1 + spread) if asked <= self.max_retry_after else None
+            return asked * (1 + spread)
         return min(self.base_delay * (2.0 ** min(attempt - 1, _MOST_DOUBLINGS) + spread), self.max_delay)
 
 

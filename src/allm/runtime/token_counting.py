@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import attrs
 import trio
 
 from allm.data.attrs_classes import frozen
@@ -21,6 +24,10 @@ _NO_SUCH_MODEL = frozenset({"not_found_error", "model_not_found", "NOT_FOUND"})
 """Codes with which the vendors answer to a model that they do not know."""
 
 
+def _always_counted(_error: AdapterError) -> bool:
+    return False
+
+
 @frozen
 class CountCall:
     """A call for a count.
@@ -30,16 +37,18 @@ class CountCall:
         field: Where the count is in the answer.
         request: What is counted.
         elsewhere: It goes to another address than the vendor's own, where the endpoint may be missing.
+        not_counted: Whether an error says that the vendor does not count what this model reads.
     """
 
     call: HttpCall
     field: str
     request: Request
     elsewhere: bool
+    not_counted: Callable[[AdapterError], bool] = attrs.field(default=_always_counted, eq=False)
 
 
 async def post_count(prepared: CountCall | Request) -> TokenCount:
-    """Make the call; a request is estimated, and so is what a server that speaks the vendor's format does not count.
+    """Make the call; a request is estimated, and so is what a server does not count.
 
     Raises:
         AdapterError: The call failed.
@@ -57,7 +66,8 @@ async def post_count(prepared: CountCall | Request) -> TokenCount:
         return await post_json(prepared.call, decode)
     except AdapterError as error:
         known = error.provider_code in _NO_SUCH_MODEL
-        if not prepared.elsewhere or known or error.status not in _NO_SUCH_ENDPOINT:
+        missing = prepared.elsewhere and not known and error.status in _NO_SUCH_ENDPOINT
+        if not missing and not prepared.not_counted(error):
             raise
         return TokenCount(estimated_tokens(prepared.request), exact=False)
 

@@ -13,9 +13,17 @@ from allm.testing.conformance import (
     Capability as Capability,
     EmbeddingAdapterConformance as EmbeddingAdapterConformance,
     EmbeddingCapability as EmbeddingCapability,
+    FilesConformance as FilesConformance,
     ImageAdapterConformance as ImageAdapterConformance,
     ImageCapability as ImageCapability,
+    ModelListConformance as ModelListConformance,
+    ModerationAdapterConformance as ModerationAdapterConformance,
+    RerankAdapterConformance as RerankAdapterConformance,
+    ServiceCapability as ServiceCapability,
+    SpeechAdapterConformance as SpeechAdapterConformance,
     StreamAdapterConformance as StreamAdapterConformance,
+    TokenCountConformance as TokenCountConformance,
+    TranscriptionAdapterConformance as TranscriptionAdapterConformance,
 )
 from allm.testing.conformance.setup import Script as Script, Stage as Stage
 from allm.testing.engines import override_engine as override_engine
@@ -33,6 +41,7 @@ from allm.testing.faults import (
     TruncatedChunk as TruncatedChunk,
     WrongLength as WrongLength,
 )
+from allm.testing.kept_files import KeptFile as KeptFile
 from allm.testing.leak_check import LeakCheck as LeakCheck, no_leaks as no_leaks
 from allm.testing.network import NetworkDenied as NetworkDenied, deny_network as deny_network
 from allm.testing.recorded import Outcome as Outcome, RecordedRequest as RecordedRequest
@@ -43,6 +52,7 @@ from allm.testing.replies import (
     Reply as Reply,
     ReplyOptions as ReplyOptions,
 )
+from allm.testing.services import Services as Services
 from allm.testing.tape import Exchange as Exchange
 from allm.testing.wire_formats import Provider as Provider
 from allm.testing.wire_server import (
@@ -65,6 +75,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "EmbeddingCapability",
     "Exchange",
     "Fault",
+    "FilesConformance",
     "Framing",
     "Garbage",
     "GarbageHead",
@@ -72,7 +83,10 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "ImageAdapterConformance",
     "ImageCapability",
     "KeepAlive",
+    "KeptFile",
     "LeakCheck",
+    "ModelListConformance",
+    "ModerationAdapterConformance",
     "NetworkDenied",
     "Outcome",
     "Piece",
@@ -81,12 +95,18 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Reply",
     "ReplyOptions",
     "ReplySource",
+    "RerankAdapterConformance",
     "Reset",
     "Script",
     "ServerStatistics",
+    "ServiceCapability",
+    "Services",
+    "SpeechAdapterConformance",
     "Stage",
     "Stall",
     "StreamAdapterConformance",
+    "TokenCountConformance",
+    "TranscriptionAdapterConformance",
     "TruncatedChunk",
     "WireServer",
     "WrongLength",

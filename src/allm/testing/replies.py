@@ -174,7 +174,7 @@ class Reply:
         """An HTTP error in the vendor's own envelope, with its retry hints.
 
         Args:
-            provider: `"openai"`, `"openai_responses"`, `"anthropic"`, `"gemini"` or `"bedrock"`.
+            provider: `"openai"`, `"openai_responses"`, `"anthropic"`, `"gemini"`, `"bedrock"` or `"cohere"`.
             status: HTTP status, 400 or above.
             message: Default: the vendor's usual message for the status.
             code: OpenAI `error.code`; Gemini `details[].reason`. Anthropic has none.
@@ -233,7 +233,8 @@ class Reply:
         connection, `timeout` stalls, `stream_truncated` ends the body early.
 
         Args:
-            provider: `"openai"` (Chat Completions), `"openai_responses"`, `"anthropic"`, `"gemini"` or `"bedrock"`.
+            provider: `"openai"` (Chat Completions), `"openai_responses"`, `"anthropic"`, `"gemini"`, `"bedrock"` or
+                `"cohere"`.
             items: See `allm.data.script`.
             model: The model in the response.
             id: The id of the response.

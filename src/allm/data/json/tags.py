@@ -17,6 +17,8 @@ from cattrs.gen import make_dict_unstructure_fn
 
 from allm.data import structuring as core
 from allm.data.audio import Audio
+from allm.data.bulk import BulkError
+from allm.data.cache import Cache, CacheContents
 from allm.data.citation import Citation, SourcePlace
 from allm.data.content import Part
 from allm.data.document import Document, Video
@@ -104,7 +106,7 @@ VALUE_TAGS: dict[str, type] = {
         cls.__name__: cls
         for cls in (
             *(Message, Tool, HostedTool, Request, Response, Usage, Thread, StepResult, ChatResult, JsonSchema),
-            *(Image, Document, Video, FileRef, TokenCount),
+            *(Image, Document, Video, FileRef, TokenCount, Cache, CacheContents),
             *(Problem, TokenLogprob, StepChanges, Citation, SourcePlace),
             *(Session, Approval, AnswerEntry, JoinedEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
             *get_args(HaltCause),
@@ -132,6 +134,7 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
         SessionError,
         SessionConflict,
         UnwrapError,
+        BulkError,
     )
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",)}

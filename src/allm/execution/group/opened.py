@@ -20,7 +20,7 @@ from allm.execution.group.contest import Contest, Contestant
 from allm.execution.group.unary_members import Request, UnaryMember, UnaryMembers
 from allm.execution.services.transcription_stream import in_one_piece
 from allm.runtime.adapters import SpokenAnswer
-from allm.runtime.costs import audio_usage
+from allm.runtime.service_costs import audio_usage
 
 __all__ = ["opened"]
 

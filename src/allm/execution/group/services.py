@@ -50,6 +50,7 @@ class GroupCall(UnaryCall[RequestT, ResponseT]):
         work: Callable[[], Awaitable[ResponseT]],
         span: telemetry.Span,
         *,
+        prepared: Any = None,  # noqa: ARG002  (each member has its own)
         after: ExitStack | None = None,
         silence: Silence | None = None,  # noqa: ARG002  of uploads, which no group has
         moves_on: Callable[[AllmError], bool] | None = None,

@@ -59,7 +59,7 @@ async def begin_speech(
         return answer, first
 
     with call.within_limit():
-        begun: tuple[SpokenAnswer, bytes] = await call.attempt(begin, span, after=place)
+        begun: tuple[SpokenAnswer, bytes] = await call.attempt(begin, span, prepared=prepared, after=place)
     return begun
 
 
@@ -69,6 +69,7 @@ class ArrivingSpeech:
 
     Attributes:
         answers: To the requests that have begun.
+        said: How many characters each of them says.
     """
 
     _call: UnaryCall[Any, Any]
@@ -76,6 +77,7 @@ class ArrivingSpeech:
     _texts: AsyncIterable[str]
     _span: telemetry.Span
     answers: list[SpokenAnswer] = attrs.field(factory=list[SpokenAnswer], init=False)
+    said: list[int] = attrs.field(factory=list[int], init=False)
     _failure: Exception | None = attrs.field(default=None, init=False)  # of the text, or of a request before its audio
     _wav: WavJoin | None = attrs.field(default=None, init=False)
     _part: _Part | None = attrs.field(default=None, init=False)
@@ -149,6 +151,7 @@ class ArrivingSpeech:
         prepared = self._call.prepare(attrs.evolve(self._request, text=text))
         spoken, part = trio.open_memory_channel[bytes | Exception](AHEAD)
         # They begin one after the other: with an engine that makes one request at a time, the earlier has the place.
+        self.said.append(len(text))
         await nursery.start(self._play, prepared, spoken, name="allm speech of a piece")
         await self._begun.send(part)
 

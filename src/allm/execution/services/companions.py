@@ -1,4 +1,4 @@
-"""Services of the chat adapter's provider that it has beside chat, at the same address: counts, lists, files."""
+"""Services that the chat adapter's provider has beside chat, at the same address: counts, lists, files, caches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError
-from allm.execution.options import check_adapter
+from allm.execution.options import ModelCall, check_adapter
 from allm.execution.services.service import RequestT, ResponseT, Service
 from allm.execution.services.unary import UnaryCall
 from allm.http.errors import malformed
@@ -17,7 +17,7 @@ from allm.runtime.engine import Engine
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.pages import Page
 
-__all__ = ["CompanionService", "all_pages"]
+__all__ = ["CompanionService", "all_pages", "beside", "deleted"]
 
 T = TypeVar("T")
 
@@ -45,6 +45,44 @@ class CompanionService(Service[RequestT, ResponseT]):
         return None
 
 
+def beside(service: Service[RequestT, ResponseT], call: ModelCall, adapter: Any) -> UnaryCall[RequestT, ResponseT]:
+    """A call with the options of one that a model would answer."""
+    return UnaryCall(
+        service=service,
+        engine=call.engine,
+        adapter=adapter,
+        model=None,
+        fields={},
+        body={},
+        default_body={},
+        adapter_options=call.adapter_options,
+        execution_options=call.execution_options,
+    )
+
+
+async def deleted(call: UnaryCall[Any, Any], request: Any) -> None:
+    """Delete what the provider keeps; that an attempt does not find what a former one may have deleted is no error.
+
+    Raises:
+        AdapterError: The provider failed; `not_found`.
+    """
+    prepared = call.prepare(request)
+    unanswered = False
+
+    async def send() -> None:
+        nonlocal unanswered
+        try:
+            await call.adapter.send(prepared)
+        except AdapterError as error:
+            if unanswered and error.reason == "not_found":  # an earlier attempt deleted it, and the answer got lost
+                return
+            unanswered = unanswered or error.status is None
+            raise
+
+    with call.running(operation="delete") as span:
+        await call.attempt(send, span, prepared=prepared)
+
+
 async def all_pages(call: UnaryCall[Any, Page[T]], request: Callable[[str | None], Any]) -> tuple[T, ...]:
     """Every item of a list that comes in pages; the pages share the call's retries and time limit.
 
@@ -59,7 +97,7 @@ async def all_pages(call: UnaryCall[Any, Page[T]], request: Callable[[str | None
     items, seen = list[T](), set[str]()
     with call.running() as span:
         while True:
-            page = await call.attempt(partial(call.adapter.send, prepared), span)
+            page = await call.attempt(partial(call.adapter.send, prepared), span, prepared=prepared)
             items += page.items
             if page.next is None:
                 return tuple(items)

@@ -8,7 +8,7 @@ from allm.data.attrs_classes import define
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse, embedding_of
 from allm.data.errors import AdapterError
 from allm.runtime.batches import Batch
-from allm.runtime.costs import embedding_usage
+from allm.runtime.service_costs import embedding_usage
 
 __all__ = ["ResponseCheck", "with_costs", "with_offset"]
 

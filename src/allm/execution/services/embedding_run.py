@@ -145,7 +145,7 @@ class EmbeddingRun:
             return response
 
         try:
-            response = await self.call.attempt(work, span)
+            response = await self.call.attempt(work, span, prepared=body)
             response = with_costs(response, self.request, batch, self.call.adapter.provider)
         except Exception as error:
             self._fail(error, nursery)

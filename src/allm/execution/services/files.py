@@ -18,7 +18,7 @@ from allm.data.errors import AdapterError, OptionError, Problem
 from allm.data.file_ref import FileRef
 from allm.data.media import Media
 from allm.data.problems import refuse
-from allm.execution.services.companions import CompanionService, all_pages
+from allm.execution.services.companions import CompanionService, all_pages, deleted
 from allm.execution.services.embedding_stream import Progress
 from allm.execution.services.service import UnaryOptions
 from allm.execution.services.unary import UnaryCall, resolve_unary
@@ -87,7 +87,7 @@ async def upload(
         reached = 0
         while stored is None:
             try:
-                stored = await call.attempt(partial(call.adapter.send, prepared), span, silence=sent)
+                stored = await call.attempt(partial(call.adapter.send, prepared), span, prepared=prepared, silence=sent)
             except AdapterError:
                 if sent.failure is not None and not isinstance(sent.failure, AdapterError):
                     raise sent.failure from None
@@ -116,7 +116,8 @@ async def _ready(call: UnaryCall[Any, Any], stored: StoredFile, span: telemetry.
         while stored.state == "processing":
             await trio.sleep(pause)
             pause = min(pause * _GROWTH, _LONGEST_WAIT)
-            stored = await call.attempt(partial(call.adapter.send, call.prepare(FileGet(file.id))), span)
+            prepared = call.prepare(FileGet(file.id))
+            stored = await call.attempt(partial(call.adapter.send, prepared), span, prepared=prepared)
             call.begin_anew()
     if stored.state == "failed":
         what = f"{provider} cannot use the file {file.id!r}: {stored.problem or 'it does not say why'}"
@@ -130,7 +131,7 @@ async def _ready(call: UnaryCall[Any, Any], stored: StoredFile, span: telemetry.
 async def _asked(call: UnaryCall[Any, Any], ask: Callable[[str], FileRequest], file: FileRef | str) -> Any:
     prepared = call.prepare(ask(_id_of(call, file)))
     with call.running() as span:
-        return await call.attempt(partial(call.adapter.send, prepared), span)
+        return await call.attempt(partial(call.adapter.send, prepared), span, prepared=prepared)
 
 
 def _id_of(call: UnaryCall[Any, Any], file: FileRef | str) -> str:
@@ -197,21 +198,7 @@ async def delete(engine: Engine, file: FileRef | str, **options: Unpack[UnaryOpt
     """
     seal(options)
     call = resolve_unary(_FILES, engine, options)
-    prepared = call.prepare(FileDelete(_id_of(call, file)))
-    unanswered = False
-
-    async def send() -> None:
-        nonlocal unanswered
-        try:
-            await call.adapter.send(prepared)
-        except AdapterError as error:
-            if unanswered and error.reason == "not_found":  # an earlier attempt deleted it, and the answer got lost
-                return
-            unanswered = unanswered or error.status is None
-            raise
-
-    with call.running(operation="delete") as span:
-        await call.attempt(send, span)
+    await deleted(call, FileDelete(_id_of(call, file)))
 
 
 async def read(
@@ -316,6 +303,6 @@ async def _receive(
                 reading.failure = error
 
     with call.running(operation="download") as span:
-        await call.attempt(work, span, silence=reading)
+        await call.attempt(work, span, prepared=prepared, silence=reading)
     if reading.failure is not None:
         raise reading.failure

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, Unpack
 
+import attrs
+
 from allm.data.errors import ImageAdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse
@@ -12,6 +14,7 @@ from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import ask, resolve_unary
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+from allm.runtime.service_costs import image_cost
 
 __all__ = ["ImageOptions", "edit_image", "generate_image", "image_variations"]
 
@@ -96,4 +99,7 @@ async def image_variations(engine: Engine, image: Image, **options: Unpack[Image
 async def _ask(engine: Engine, request: ImageRequest, options: ImageOptions) -> ImageResponse:
     call = resolve_unary(IMAGES, engine, options)
     request = call.request_for(request)
-    return await ask(call, request, operation=request.operation)
+    response: ImageResponse = await ask(call, request, operation=request.operation)
+    model, edits = response.model or request.model, bool(request.images)
+    cost = image_cost(call.adapter.provider, model, response.usage, edits=edits)
+    return response if cost is None else attrs.evolve(response, usage=attrs.evolve(response.usage, total_cost=cost))

@@ -11,9 +11,10 @@ from allm.data.errors import AdapterError
 from allm.data.rerank import RerankRequest, RerankResponse
 from allm.execution.services.service import Service, UnaryOptions
 from allm.execution.services.unary import ask, resolve_unary
-from allm.runtime.costs import embedding_usage, load_prices
+from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+from allm.runtime.service_costs import embedding_usage
 
 __all__ = ["rerank"]
 

@@ -22,9 +22,10 @@ from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, resolve_unary
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.runtime.adapters import SpokenAnswer
-from allm.runtime.costs import audio_usage, load_prices
+from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+from allm.runtime.service_costs import audio_usage
 
 __all__ = ["SpeechOptions", "SpeechStream", "stream_synthesize", "synthesize"]
 
@@ -65,6 +66,7 @@ class SpeechStream:
     _reading: Reading[bytes]
     _call: UnaryCall[Any, Any]
     _answers: list[SpokenAnswer]
+    _said: list[int]  # how many characters each answer says
     _pieces: list[bytes] = attrs.field(factory=list[bytes], init=False)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -100,7 +102,10 @@ class SpeechStream:
         """The audio read so far; `complete` says whether it is all of it."""
         answer = next(iter(self._answers), None)
         provider, model = self._call.adapter.provider, self._request.model
-        usages = [audio_usage(provider, model, answer.usage) for answer in self._answers if answer.usage is not None]
+        usages = [
+            audio_usage(provider, model, answer.usage or Usage(), characters=characters)
+            for answer, characters in zip(self._answers, self._said, strict=False)
+        ]
         return Speech(
             audio=Audio(b"".join(self._pieces), answer.mime_type if answer is not None else None),
             complete=self._reading.complete,
@@ -178,7 +183,7 @@ async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: A
             answer, first = await begin_speech(call, prepared, span, stack, place)
             reading.begin(answer.pieces, first)
             try:
-                yield SpeechStream(request, reading, call, [answer])
+                yield SpeechStream(request, reading, call, [answer], [len(request.text)])
             finally:
                 reading.end()
 
@@ -194,7 +199,7 @@ async def _arriving(
             nursery.start_soon(spoken.run, nursery, name="allm speech")
             reading.begin(spoken)
             try:
-                yield SpeechStream(request, reading, call, spoken.answers)
+                yield SpeechStream(request, reading, call, spoken.answers, spoken.said)
             finally:
                 reading.end()
                 nursery.cancel_scope.cancel()

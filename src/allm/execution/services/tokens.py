@@ -8,8 +8,8 @@ from typing import Any, Unpack
 from allm.data.request import Request
 from allm.data.token_count import TokenCount
 from allm.execution.options import CallOptions, Input, ModelCall, engine_for_chat, prepare_call, resolve
+from allm.execution.services.companions import beside
 from allm.execution.services.service import Service
-from allm.execution.services.unary import UnaryCall
 from allm.runtime.engine import Engine
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import seal
@@ -26,8 +26,8 @@ async def count_tokens(engine: Engine, messages: Input, **options: Unpack[CallOp
 
         counted = await allm.count_tokens(engine, thread, tools=[weather])
 
-    Anthropic, Gemini and OpenAI's Responses API count it themselves, without charge. For all others it is an estimate,
-    and `exact` is False. Nothing of it is kept.
+    Anthropic, Gemini (both on Vertex AI too), Bedrock and OpenAI's Responses API count it themselves, without charge.
+    For all others it is an estimate, and `exact` is False. Nothing of it is kept.
 
     Args:
         engine: The engine that would make the call.
@@ -64,18 +64,12 @@ async def count(call: ModelCall) -> TokenCount:
 
         counter = Estimate(chat.provider)
     prepared = prepare_call(call, counter)
-    unary = UnaryCall(
-        service=_TOKENS,
-        engine=call.engine,
-        adapter=counter,
-        model=None,
-        fields={},
-        body={},
-        default_body={},
-        adapter_options=call.adapter_options,
-        execution_options=call.execution_options,
-    )
+    unary = beside(_TOKENS, call, counter)
     with unary.running(model=call.request.model) as span:
-        counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span)
+        counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span, prepared=prepared)
         span.stop(tokens=counted.tokens, exact=counted.exact)
-        return counted
+    if counted.exact and call.adapter_options.cached_content is None:
+        from allm.runtime.prompt_size import remember_count
+
+        remember_count(chat.provider, call.request, counted.tokens)
+    return counted

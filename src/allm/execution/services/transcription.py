@@ -12,9 +12,10 @@ from allm.data.audio import Audio
 from allm.data.speech import Granularity, Transcription, TranscriptionRequest
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, ask, resolve_unary
-from allm.runtime.costs import audio_usage, load_prices
+from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+from allm.runtime.service_costs import audio_usage
 
 __all__ = ["TRANSCRIPTION", "TranscriptionOptions", "priced", "transcribe"]
 
@@ -29,15 +30,20 @@ class TranscriptionOptions(UnaryOptions, total=False):
     diarize: bool | None
 
 
+def _priced(provider: str, request: TranscriptionRequest, found: Transcription) -> Transcription:
+    seconds = found.usage.extra.get("seconds", found.duration)
+    if request.diarize and provider == "deepgram":  # https://deepgram.com/pricing: it is charged for beside the rest
+        seconds = None
+    return attrs.evolve(found, usage=audio_usage(provider, found.model or request.model, found.usage, seconds=seconds))
+
+
 TRANSCRIPTION: Service[TranscriptionRequest, Transcription] = Service(
     name="transcription",
     noun="transcription",
     span="transcription",
     request_type=TranscriptionRequest,
     facts=lambda _request, response: {"usage": response.usage, "duration": response.duration},
-    priced=lambda provider, request, found: attrs.evolve(
-        found, usage=audio_usage(provider, found.model or request.model, found.usage)
-    ),
+    priced=_priced,
     fields=own_options(TranscriptionOptions),
 )
 

@@ -129,8 +129,9 @@ def stream_transcribe(
         prepared = adapter.prepare_stream(request, call.adapter_options)
         opening = functools.partial(adapter.open, prepared)
     else:
-        opening = functools.partial(in_one_piece, adapter, call.prepare(request))
-    return StreamBlock(functools.partial(_opened, call, request, opening), EXAMPLE)
+        prepared = call.prepare(request)
+        opening = functools.partial(in_one_piece, adapter, prepared)
+    return StreamBlock(functools.partial(_opened, call, request, opening, prepared), EXAMPLE)
 
 
 @asynccontextmanager
@@ -163,7 +164,7 @@ class _Given:
 
 @asynccontextmanager
 async def _opened(
-    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any
+    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any, prepared: Any
 ) -> AsyncGenerator[TranscriptionStream]:
     # The place at the limiter is held as long as the connection is in use: to the end of the answer or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
@@ -181,7 +182,7 @@ async def _opened(
                 return answer, first
 
             with call.within_limit():
-                answer, first = await call.attempt(begin, span, after=place)
+                answer, first = await call.attempt(begin, span, prepared=prepared, after=place)
             stream._request_id = answer.request_id
             reading.begin(answer.events, first)
             try:

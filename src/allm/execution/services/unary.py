@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Generic, Protocol
 
 import attrs
@@ -60,6 +61,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     default_body: Mapping[str, Any]
     adapter_options: AdapterOptions
     execution_options: ExecutionOptions
+    _model: str | None = attrs.field(default=None, init=False)  # of the request
     _retries: Retries | None = attrs.field(default=None, init=False)
     _deadline: float = attrs.field(default=float("inf"), init=False)
 
@@ -84,6 +86,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         self.service.check(request)
         if model is None and as_adapter(self.adapter).requires_model:
             raise self.service.missing_model()
+        self._model = model
         return request
 
     def prepare(self, request: RequestT) -> Any:
@@ -146,6 +149,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         work: Callable[[], Awaitable[ResponseT]],
         span: telemetry.Span,
         *,
+        prepared: Any = None,
         after: ExitStack | None = None,
         silence: Silence | None = None,
         moves_on: Callable[[AllmError], bool] | None = None,
@@ -155,23 +159,26 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         Args:
             work: Makes one request; called again for each retry.
             span: The telemetry span of the call.
+            prepared: What `work` sends, as the adapter prepared it; the engine's limiter is told its size and its key.
             after: Takes over the place at the engine's limiter; None: it is released when `work` has ended.
             silence: Told when something has been sent: the limit of one request is then counted anew.
             moves_on: Of a member of a group: whether a failure ends its attempts at once, as another member is asked.
         """
         if self._retries is None:
-            self._retries = Retries(self.execution_options.retry, self.adapter.provider, span)
-            self._retries.is_member = moves_on is not None
+            patience = getattr(self.engine.limiter, "patience", None)
+            self._retries = Retries(self.execution_options.retry, self.adapter.provider, span, patience=patience)
         while True:
             seen = await self._retries.ready()
             try:
-                return await self._once(work, after, silence)
+                response = await self._once(work, prepared, after, silence)
             except AdapterError as raised:
                 error = raised
             except Exception as raised:
                 error = adapter_raised(self.adapter.provider, raised)
-            ends = moves_on is not None and moves_on(error)
-            if ends or not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
+            else:
+                self._retries.accepted()
+                return response
+            if not await self._retries.wait_to_retry(error, seen, deadline=self._deadline, moves_on=moves_on):
                 raise typed(error, self.error_type) from error.__cause__
 
     def surrounding(self) -> AbstractAsyncContextManager[None]:
@@ -183,20 +190,27 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         self._retries = None
 
     async def _once(
-        self, work: Callable[[], Awaitable[ResponseT]], after: ExitStack | None, silence: Silence | None
+        self,
+        work: Callable[[], Awaitable[ResponseT]],
+        prepared: Any,
+        after: ExitStack | None,
+        silence: Silence | None,
     ) -> ResponseT:
         limiter, limit = self.engine.limiter, self.execution_options.first_event_timeout
-        with ExitStack() as place:
+        with ExitStack() as stack:
             if limiter is not None:
-                borrower = object()  # not the task, which may hold a place for another open call
-                await limiter.acquire_on_behalf_of(borrower)
-                place.callback(limiter.release_on_behalf_of, borrower)
+                from allm.execution.places import in_place, place_of
+
+                place = place_of(self.adapter.provider, self._model, prepared, self._deadline)
+                await limiter.acquire_on_behalf_of(place)
+                stack.callback(limiter.release_on_behalf_of, place)
+                work = partial(in_place, place, work)
             with trio.move_on_after(seconds(limit)) as scope:
                 if silence is not None:
                     silence.limit(scope, seconds(limit))
                 response = await work()
                 if after is not None:
-                    after.push(place.pop_all())
+                    after.push(stack.pop_all())
                 return response
             raise timed_out("no response within", limit, "first_event_timeout", self.adapter.provider)
 
@@ -229,7 +243,7 @@ async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) 
         return response
 
     with call.running(model=request.model, **attributes) as span:
-        response: Any = await call.attempt(send, span)
+        response: Any = await call.attempt(send, span, prepared=prepared)
         if telemetry.handlers:
             span.attributes.update(call.service.facts(request, response))
     complete: ResponseT = attrs.evolve(response, metadata={**request.metadata, **response.metadata})

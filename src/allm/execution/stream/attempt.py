@@ -17,29 +17,20 @@ import functools
 import logging
 from collections.abc import Callable
 from math import inf
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError, StreamError
-from allm.data.events import (
-    AdapterEvent,
-    Failed,
-    MessageCompleted,
-    MessagesAdded,
-    MessageStarted,
-    RawChunk,
-    StepCompleted,
-    UsageReported,
-)
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.json.text import measure
 from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
-from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
+from allm.execution.retrying import Retries, adapter_raised, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
 from allm.http.answer_size import AnswerSize
@@ -47,7 +38,10 @@ from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
 
-__all__ = ["Held", "fail_at_limit", "run_attempts", "run_model_call"]
+if TYPE_CHECKING:
+    from allm.runtime.rate_limit import Limiter, LimiterPlace
+
+__all__ = ["Held", "run_attempts", "run_model_call"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -60,9 +54,6 @@ MAX_HELD_BYTES = 1024 * 1024
 """Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 _NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
-_BETWEEN_STEPS = (StepCompleted, MessagesAdded)
-_UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), *_BETWEEN_STEPS, type(None))
-"""Types of the newest event while a response is unfinished or has not begun."""
 _PRECISION = 0.01
 """Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
@@ -136,6 +127,7 @@ class _Attempt:
     pricing: Pricing
     raw_chunks: bool
     size: AnswerSize
+    place: LimiterPlace | None  # at the engine's limiter
     _moved_at: float  # when the limit began to count, on the Trio clock
     begun: bool = False
     shown: bool = False
@@ -208,6 +200,8 @@ class _Attempt:
             events = events[: index + 1]
             if isinstance(last := events[-1], Failed):
                 name_model(last.error, self.pricing.model)
+        if self.place is not None:
+            self.place.note(events)
         if RawChunk in kinds and not self.raw_chunks:
             events = tuple(event for event in events if type(event) is not RawChunk)
         return self.pricing.on(events)
@@ -285,75 +279,77 @@ async def run_attempts(
     span: telemetry.Span | None,
     moves_on: Callable[[AllmError], bool] | None = None,
 ) -> Failed | None:
-    """Make attempts until one has ended, or no further one is made.
+    """Make attempts until one has ended, or no other is made; returns the failure if nothing was shown before it.
 
     Args:
-        send: Takes what is shown.
-        held: Takes what comes before the content.
+        send, held: Take what is shown, and what comes before the content.
         moves_on: Of a member of a group: whether this failure ends its attempts at once, as another member is asked.
-
-    Returns: The failure, if nothing was shown before it.
     """
     if call.engine.is_group:
         from allm.execution.group.run import run_group
 
         return await run_group(prepared, context, send, held, span, moves_on)
-    adapter = call.adapter
-    if not prices_are_loaded(adapter.provider):
-        await in_thread(functools.partial(load_prices, adapter.provider))
-    options = call.execution_options
-    is_member = moves_on is not None
-    retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id, is_member)
+    provider = call.adapter.provider
+    if not prices_are_loaded(provider):
+        await in_thread(functools.partial(load_prices, provider))
+    if call.execution_options.compact is not None:
+        from allm.execution.compaction import still_too_long
+
+        if (error := still_too_long(call, prepared)) is not None:
+            name_model(error, call.request.model)
+            return Failed(error)
+    return await _retried(call, prepared, context, send, held, span, moves_on)
+
+
+async def _retried(
+    call: ModelCall, prepared: Any, context: StreamContext, send: BurstSender, held: Held, span: Any, moves_on: Any
+) -> Failed | None:
+    options, limiter = call.execution_options, call.engine.limiter
+    patience = None if limiter is None else getattr(limiter, "patience", None)
+    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id, patience)
+    failure: Failed | None = None
     overflowed = False
-    while True:
-        limiter = call.engine.limiter
-        run = _attempt if limiter is None else functools.partial(_limited, limiter)
-        failure, attempt = await run(call, prepared, send, held)
-        if failure is None:
-            return None
-        if attempt.shown:
-            await send.send(held.take(failure))
-            return None
-        if options.compact is not None and not overflowed and _is_too_long(failure):
-            from allm.execution.compaction import compacted
+    try:
+        while True:
+            run = _attempt if limiter is None else functools.partial(_limited, limiter, context.deadline)
+            failure, attempt = await run(call, prepared, send, held)
+            if failure is None:
+                return None
+            if attempt.shown:
+                await send.send(held.take(failure))
+                return None
+            if options.compact is not None and not overflowed and failure.error.reason == "context_length_exceeded":
+                from allm.execution.compaction import compacted
 
-            overflowed = True
-            if (shorter := await compacted(call)) is not None:
-                call, prepared = shorter
-                held.abandon()
-                continue
-        error = attempt.retryable_error(failure)
-        if (
-            error is None
-            or (moves_on is not None and moves_on(error))
-            or not await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
-        ):
-            return failure
-        held.abandon()
-
-
-def _is_too_long(failure: Failed) -> bool:
-    return isinstance(failure.error, AdapterError) and failure.error.reason == "context_length_exceeded"
-
-
-async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:
-    """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
-    error = request_timed_out(limit, call.adapter.provider)
-    name_model(error, call.request.model)
-    await context.send.send_unsent()
-    if isinstance(context.send.last, _UNFINISHED):
-        await context.send.send((Failed(error),))
-    return error
+                overflowed = True
+                if (shorter := await compacted(call)) is not None:
+                    call, prepared = shorter
+                    held.abandon()
+                    continue
+            if (error := attempt.retryable_error(failure)) is None or not await retries.wait_to_retry(
+                error, deadline=context.deadline, abandoned=held.usage(), moves_on=moves_on
+            ):
+                return failure
+            held.abandon()
+    except AdapterError as error:  # of the limiter: there is no room before a deadline
+        name_model(error, call.request.model)
+        if failure is not None:  # why it was to be sent again
+            error.__cause__ = error.__cause__ or failure.error
+        return Failed(error)
 
 
 async def _limited(
-    limiter: trio.CapacityLimiter, call: ModelCall, prepared: Any, send: BurstSender, held: Held
+    limiter: Limiter, deadline: float, call: ModelCall, prepared: Any, send: BurstSender, held: Held
 ) -> tuple[Failed | None, _Attempt]:
-    async with limiter:
-        return await _attempt(call, prepared, send, held)
+    from allm.execution.places import limited, place_of
+
+    place = place_of(call.adapter.provider, call.request.model, prepared, deadline)
+    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
 
 
-async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: Held) -> tuple[Failed | None, _Attempt]:
+async def _attempt(
+    call: ModelCall, prepared: Any, send: BurstSender, held: Held, place: LimiterPlace | None = None
+) -> tuple[Failed | None, _Attempt]:
     """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
@@ -367,6 +363,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: Held
         Pricing.of_call(adapter, call.request),
         options.include_raw_chunks,
         AnswerSize(call.engine.answer_limits, adapter.provider, options.include_raw_chunks),
+        place,
         now if first == gap else -inf,
     )
     error: AllmError | None = None
@@ -397,4 +394,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: Held
             provider=adapter.provider,
         )
     name_model(error, call.request.model)
-    return Failed(error), attempt
+    failure = Failed(error)
+    if place is not None:
+        place.note((failure,))
+    return failure, attempt

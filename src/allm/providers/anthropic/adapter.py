@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, final
+from typing import TYPE_CHECKING, Any, Literal, Protocol, final
 
 import attrs
 
@@ -37,6 +37,9 @@ from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import StructuredOutput, output_modes
 
+if TYPE_CHECKING:
+    from allm.adapters import CountCall
+
 __all__ = ["Anthropic", "ClaudeHost", "address"]
 
 ANTHROPIC = Vendor(
@@ -52,7 +55,7 @@ _BY_AUTH = {
     "bearer": attrs.evolve(ANTHROPIC, key_env=("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"), key_header=BEARER),
 }
 _VERTEX = attrs.evolve(ANTHROPIC, base_url=None, base_url_env=None, key_env=(), key_header=BEARER)
-_VERTEX_VERSION = "vertex-2023-10-16"
+VERTEX_VERSION = "vertex-2023-10-16"
 _BEDROCK_VERSION = "bedrock-2023-05-31"
 
 
@@ -72,6 +75,10 @@ class ClaudeHost(Protocol):
         /,
     ) -> StreamCall:
         """The call that has this body and an answer in Anthropic's format."""
+        ...
+
+    def count(self, request: Request, counted: Mapping[str, Any], options: AdapterOptions, /) -> CountCall:
+        """The call that counts the tokens of `request`; the body is inside `counted`, as base64."""
         ...
 
     def stream_error(self, report: Any, /) -> AdapterError:
@@ -207,12 +214,11 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
             adapter = attrs.evolve(self, betas=dict.fromkeys((*self.betas, *betas_of(body))))
         if self.via is not None:
-            return self._invoke(self.via, body, origin, options)
+            decoder = functools.partial(MessagesDecoder, self.provider, origin=origin, host_error=self.via.stream_error)
+            return self.via.invoke(request.model, adapter.passed_on(body), options, decoder)
         if self._place is not None:  # the model is in the URL, and the version in the body
-            del body["model"]
-            body.setdefault("anthropic_version", _VERTEX_VERSION)
-            model = self._place.model("anthropic", request.model or "")
-            url = join_url(base_url, f"/v1/{model}:streamRawPredict")
+            url = self.vertex_url(base_url, body.pop("model"), "streamRawPredict")
+            body.setdefault("anthropic_version", VERTEX_VERSION)
         return adapter.stream_call(
             address(base_url, "/messages") if url is None else url,
             body,
@@ -221,14 +227,20 @@ class Anthropic(HttpAdapter, StreamAdapter):
             max_event_bytes=self.max_event_bytes,
         )
 
-    def _invoke(self, via: ClaudeHost, body: dict[str, Any], origin: Origin, options: AdapterOptions) -> StreamCall:
-        model = body.pop("model")
-        del body["stream"]
-        body.setdefault("anthropic_version", _BEDROCK_VERSION)
-        if self.betas:
-            body.setdefault("anthropic_beta", list(self.betas))
-        decoder = functools.partial(MessagesDecoder, self.provider, origin=origin, host_error=via.stream_error)
-        return via.invoke(model, body, options, decoder)
+    def passed_on(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A body as the service takes it that Claude is reached through: what is in the URL elsewhere is in it."""
+        left = {name: value for name, value in body.items() if name not in {"model", "stream"}}
+        own = {"anthropic_beta": list(self.betas)} if self.betas else {}
+        return {"anthropic_version": _BEDROCK_VERSION, **own, **left}
+
+    def vertex_url(self, base_url: str, model: str, method: str) -> str | None:
+        """The URL of a method of a model on Vertex AI; None: the adapter is for another place.
+
+        Raises:
+            ValidationError: A model name that cannot be part of a URL.
+        """
+        place = self._place
+        return None if place is None else join_url(base_url, f"/v1/{place.model('anthropic', model)}:{method}")
 
     def body(self, request: Request, options: AdapterOptions, origin: Origin) -> dict[str, Any]:
         """The body for `request`.
@@ -241,14 +253,16 @@ class Anthropic(HttpAdapter, StreamAdapter):
         return encode(request, options, settings)
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, the list of models, files and batches; none of them at another cloud, which has its own."""
-        if self.via is not None or self._place is not None:
+        """Counts of tokens, the list of models, files and batches; at another cloud, only counts."""
+        if service != "token_counter" and (self.via is not None or self._place is not None):
             return None
         from allm.providers.anthropic import batches, files, model_list, token_counter
 
         if service in {"files", "batches"}:
             return files.Files(self) if service == "files" else batches.Batches(self)
-        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+        if service == "token_counter":
+            return token_counter.TokenCounter(self)
+        return model_list.ModelList(self) if service == "model_list" else None
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

@@ -16,15 +16,15 @@ What the wire format does not have, or not so:
 - Parts of Anthropic's own in a user's message, in a result and, if they are text, in a system message are sent as they
   are; those of others are refused there.
 - Left out, because only its maker can read it: an assistant's reasoning and provider items of other services. Left out
-  because Anthropic refuses it: text without a visible character, images in assistant turns, thinking without a
-  signature, white space at the end of an answer that is to be continued.
+  because Anthropic refuses it: text without a visible character (but for what is between cited texts), images in
+  assistant turns, thinking without a signature, white space at the end of an answer that is to be continued.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 import attrs
@@ -220,7 +220,15 @@ class ContentEncoder:
                 self._mark(blocks, part, of_assistant=of_assistant)
             elif (block := self._part(part, (*path, "content", index), of_assistant=of_assistant)) is not None:
                 blocks.append(block)
+            elif of_assistant and isinstance(part, TextPart) and self._joins(message.content, index):
+                blocks.append({"type": "text", "text": part.text})
         return blocks
+
+    def _joins(self, parts: Sequence[Part], index: int) -> bool:
+        """Whether white space stands between texts with citations, which the API takes back as it made it."""
+        around = (*parts[index - 1 : index], *parts[index + 1 : index + 2])
+        texts = [part for part in around if isinstance(part, TextPart) and part.text.strip()]
+        return len(texts) > 1 and any(map(self.origin.cited, texts))
 
     def _mark(self, blocks: list[dict[str, Any]], point: CachePoint, *, of_assistant: bool) -> None:
         if not blocks or of_assistant or self.cache_for is None:

@@ -7,7 +7,7 @@ import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 from urllib.parse import quote
 
 import attrs
@@ -15,9 +15,11 @@ import attrs
 from allm.adapters import (
     MAX_EVENT_BYTES,
     AdapterOptions,
+    Companion,
     Emit,
     FrameDecoder,
     HttpAdapter,
+    HttpCall,
     OutputMode,
     Problem,
     ServerSentEvent,
@@ -28,20 +30,25 @@ from allm.adapters import (
     as_object,
     as_text,
     explains_settings,
+    foundation_model,
     join_url,
     loads,
     malformed,
     refuse,
     shown,
     stream_events,
+    without_body,
 )
 from allm.data.errors import AdapterError, EngineError
 from allm.data.request import Request
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.providers.bedrock.encode import encode, output_modes
 from allm.providers.bedrock.errors import classify, stream_error
-from allm.providers.bedrock.names import PROVIDER
+from allm.providers.bedrock.names import PROVIDER, family_of, of_family
 from allm.providers.bedrock.signing import Signer, has_botocore
+
+if TYPE_CHECKING:
+    from allm.adapters import CountCall
 
 __all__ = ["Bedrock"]
 
@@ -55,6 +62,8 @@ BEDROCK = Vendor(
     classify=classify,
 )
 _REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+_NOT_COUNTED = re.compile(r"support counting tokens", re.IGNORECASE)
+CallT = TypeVar("CallT", bound=HttpCall)
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")  # it becomes a part of the host
 
 
@@ -112,6 +121,10 @@ class Bedrock(HttpAdapter, StreamAdapter):
         """By the model's name."""
         return output_modes(request)
 
+    def hosts_tools(self, request: Request, _options: AdapterOptions) -> bool:
+        """Amazon's own models do."""
+        return family_of(request.model or "") == "amazon"
+
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 
@@ -120,7 +133,7 @@ class Bedrock(HttpAdapter, StreamAdapter):
             ValidationError: A model name, message, file, tool choice, format or option that cannot be sent; all at
                 once.
         """
-        origin = self.origin(self.find_base_url(options))
+        origin = of_family(self.origin(self.find_base_url(options)), request.model)
         body, decoder = encode(request, options, origin), functools.partial(ConverseDecoder, origin=origin)
         call = self._call(request.model, "converse-stream", body, options, decoder)
         return attrs.evolve(call, new_splitter=FrameDecoder)
@@ -151,6 +164,50 @@ class Bedrock(HttpAdapter, StreamAdapter):
         """The error of an exception in a stream, which is an event `error` of `FrameDecoder`."""
         return stream_error(report)
 
+    def count(self, request: Request, counted: Mapping[str, Any], options: AdapterOptions) -> CountCall:
+        """A call of CountTokens, which knows models and not the profiles that they are called through.
+
+        Args:
+            request: What is counted.
+            counted: The same as the service takes it, under `converse` or `invokeModel`.
+            options: Options of the call.
+
+        Raises:
+            EngineError, ValidationError: As `prepare`.
+        """
+        from allm.adapters import CountCall
+
+        base_url = self.find_base_url(options)
+        url = join_url(base_url, f"/model/{_model(foundation_model(request.model or ''))}/count-tokens")
+        call = self._signed(lambda: self.call(url, {"input": counted}, options))
+        elsewhere = self.origin(base_url).place is not None
+        return CountCall(call, "inputTokens", request, elsewhere=elsewhere, not_counted=_is_not_counted)
+
+    def companion(self, service: Companion) -> Any:
+        """Counts of tokens and the list of models; it keeps no files, and its batches go through S3."""
+        if service not in {"token_counter", "model_list"}:
+            return None
+        from allm.providers.bedrock import model_list, token_counter
+
+        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+
+    def get(self, url: str, options: AdapterOptions) -> HttpCall:
+        """A call without a body, of the service that has the models.
+
+        Raises:
+            EngineError: As `prepare`.
+        """
+        return self._signed(lambda: without_body(self.call(url, b"", options)))
+
+    def find_control_url(self, options: AdapterOptions) -> str:
+        """The address of the service that has the models: the region's, where no other one is set.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        base_url, own = self.find_base_url(options), self.vendor.base_url
+        return base_url if own is None or base_url != own else own.replace("//bedrock-runtime.", "//bedrock.")
+
     def _call(
         self,
         model: str | None,
@@ -160,8 +217,13 @@ class Bedrock(HttpAdapter, StreamAdapter):
         new_decoder: Callable[[], WireDecoder],
     ) -> StreamCall:
         url = join_url(self.find_base_url(options), f"/model/{_model(model or '')}/{method}")
+        limit = self.max_event_bytes
+        return self._signed(lambda: self.stream_call(url, body, options, new_decoder, max_event_bytes=limit))
+
+    def _signed(self, make: Callable[[], CallT]) -> CallT:
+        """The call that `make` makes, with a signature where it has no key."""
         try:
-            call = self.stream_call(url, body, options, new_decoder, max_event_bytes=self.max_event_bytes)
+            call = make()
         except EngineError as error:
             if error.reason == "missing_key":
                 error.advised("; or sign with the credentials of AWS: pip install 'allm-trio[bedrock]'")
@@ -197,6 +259,10 @@ class Bedrock(HttpAdapter, StreamAdapter):
         what = "the region of Bedrock is not known: set the environment variable AWS_REGION, such as to us-east-1"
         error = EngineError(what, reason="invalid_base_url", provider=PROVIDER, variables=_REGIONS)
         return error.advised(", or pass region=")
+
+
+def _is_not_counted(error: AdapterError) -> bool:
+    return error.reason == "invalid_request" and _NOT_COUNTED.search(error.message) is not None
 
 
 def _chunk(event: ServerSentEvent) -> ServerSentEvent:

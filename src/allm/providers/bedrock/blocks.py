@@ -7,17 +7,15 @@ In an answer in one piece a block is whole; it is read as its deltas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from allm.adapters import Pieces, as_list, as_object, as_text, dumps, parse_arguments, whole_text
-from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
     CitationAdded,
-    ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
     TextCompleted,
@@ -28,6 +26,9 @@ from allm.data.events import (
 )
 from allm.providers.bedrock.citations import citation_of
 from allm.providers.bedrock.names import INVALID_JSON, PROVIDER
+
+if TYPE_CHECKING:
+    from allm.providers.bedrock.hosted import HostedBlocks
 
 __all__ = ["Block", "as_deltas", "open_block"]
 
@@ -52,7 +53,9 @@ class Block:
         return []
 
 
-def open_block(kind: str, start: Mapping[str, Any], number: int, call_id: str) -> Block:
+def open_block(
+    kind: str, start: Mapping[str, Any], number: int, call_id: str, hosted: Callable[[], HostedBlocks]
+) -> Block:
     """A new block.
 
     Args:
@@ -60,11 +63,12 @@ def open_block(kind: str, start: Mapping[str, Any], number: int, call_id: str) -
         start: What its start says of it, if it has one.
         number: Blocks of the answer before it, for an id of its own.
         call_id: The id for it if it is a call of one of the request's tools.
+        hosted: Returns the calls of the answer that the service runs itself.
     """
     if kind == "toolUse" and "type" not in start:
         return _Call(call_id, as_text(start.get("name")) or "")
     if kind in {"toolUse", "toolResult"}:
-        return _Opaque(f"provider-{number}", kind, dict(start))
+        return _Hosted(kind, dict(start), hosted())
     if kind == "reasoningContent":
         return _Reasoning(f"reasoning-{number}")
     return _Text(f"text-{number}") if kind in {"text", "citation"} else Block()
@@ -165,12 +169,12 @@ class _Call(Block):
 
 
 @attrs.define(eq=False)
-class _Opaque(Block):
+class _Hosted(Block):
     """A call that the service runs itself, or its result: sent back as it came."""
 
-    id: str
     kind: str
     data: dict[str, Any]
+    calls: HostedBlocks
     pieces: Pieces = attrs.field(factory=Pieces, init=False)
     content: list[Any] = attrs.field(factory=list[Any], init=False)
 
@@ -188,4 +192,4 @@ class _Opaque(Block):
         else:
             arguments = parse_arguments(text)
             self.data["input"] = {INVALID_JSON: text} if arguments is None else arguments
-        return [ProviderPartCompleted(self.id, ProviderPart(PROVIDER, {self.kind: self.data}))]
+        return self.calls.events(self.kind, self.data)

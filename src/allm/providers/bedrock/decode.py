@@ -8,7 +8,7 @@ with the counts, which is the last event. Most events have a field `p` of paddin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -18,6 +18,9 @@ from allm.data.response import Usage
 from allm.providers.bedrock.blocks import Block, as_deltas, open_block
 from allm.providers.bedrock.errors import stream_error
 from allm.providers.bedrock.names import PROVIDER
+
+if TYPE_CHECKING:
+    from allm.providers.bedrock.hosted import HostedBlocks
 
 __all__ = ["ConverseDecoder"]
 
@@ -36,6 +39,7 @@ class ConverseDecoder(StreamDecoder):
     _open: dict[int | None, Block] = attrs.field(factory=dict[int | None, Block], init=False)
     _count: int = attrs.field(default=0, init=False)
     _call_ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
+    _hosted_blocks: HostedBlocks | None = attrs.field(default=None, init=False)
     _stop_reason: str | None = attrs.field(default=None, init=False)
 
     def begin(self, headers: Mapping[str, str]) -> None:
@@ -124,10 +128,17 @@ class ConverseDecoder(StreamDecoder):
         self._close_block(index)
         is_call = kind == "toolUse" and "type" not in start
         call_id = self._call_ids.new(as_text(start.get("toolUseId")), "tooluse") if is_call else ""
-        block = self._open[index] = open_block(kind, start, self._count, call_id)
+        block = self._open[index] = open_block(kind, start, self._count, call_id, self._hosted)
         self._count += 1
         for event in block.start():
             self.add(event)
+
+    def _hosted(self) -> HostedBlocks:
+        if self._hosted_blocks is None:
+            from allm.providers.bedrock.hosted import HostedBlocks
+
+            self._hosted_blocks = HostedBlocks()
+        return self._hosted_blocks
 
     def _grow(self, index: int | None, delta: Mapping[str, Any]) -> None:
         for event in self._open[index].grow(delta):
@@ -151,7 +162,7 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     uncached = as_count(usage.get("inputTokens"))
     read, written = as_count(usage.get("cacheReadInputTokens")), as_count(usage.get("cacheWriteInputTokens"))
     by_time = {
-        f"cache_write_{ttl}_input_tokens": count
+        f"ephemeral_{ttl}_input_tokens": count  # what costs more has the same name everywhere
         for entry in map(as_object, as_list(usage.get("cacheDetails")))
         if (ttl := as_text(entry.get("ttl"))) and (count := as_count(entry.get("inputTokens"))) is not None
     }

@@ -48,6 +48,10 @@ def encode(request: Request, options: AdapterOptions, origin: Origin = ITSELF) -
     encoder = ContentEncoder(origin)
     messages = encoder.encode(request.messages)
     problems = encoder.problems
+    if any(tool.hosted for tool in request.tools):
+        from allm.providers.bedrock.hosted import with_hosted
+
+        request = with_hosted(request, problems)
     if not messages and not problems:
         sentence = "nothing is left to send beside the system prompt; Bedrock needs a message to answer"
         problems.append(Problem(("messages",), "empty", sentence))

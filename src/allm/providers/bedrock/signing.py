@@ -70,7 +70,8 @@ class Signer:
             )
         # The host, the type and what botocore adds are signed; any other header may be changed on the way.
         request = request_module.AWSRequest(method=call.method, url=str(call.url), data=b"")
-        request.headers["content-type"] = str(call.headers.get("content-type", ""))
+        if "content-type" in call.headers:  # a call without a body has none
+            request.headers["content-type"] = str(call.headers["content-type"])
         request.headers["X-Amz-Content-SHA256"] = _digest(call.body)
         auth.SigV4Auth(credentials, _SERVICE, self.region).add_auth(request)
         signed = {name.lower(): str(value) for name, value in request.headers.items()}

@@ -1,1 +1,1 @@
-"""Cohere's reranking and transcription; its chat is a preset of `OpenAI`."""
+"""Cohere's chat, embeddings, reranking and transcription; what speaks OpenAI's format there is a preset of `OpenAI`."""

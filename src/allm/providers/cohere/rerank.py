@@ -1,7 +1,7 @@
 """Reranking in Cohere's way, which Jina and OpenRouter have too: POST /v2/rerank.
 
 Facts: https://docs.cohere.com/reference/rerank. Cohere counts searches, Jina tokens (https://jina.ai/reranker), and
-OpenRouter says what it charged.
+OpenRouter says what it charged (https://openrouter.ai/docs/api/api-reference/rerank/create-rerank).
 """
 
 from __future__ import annotations

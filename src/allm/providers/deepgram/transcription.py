@@ -1,6 +1,7 @@
 """Deepgram's transcription: POST /listen (https://developers.deepgram.com/reference/speech-to-text/listen-pre-recorded).
 
-The settings are in the URL, and the body is the file itself, or JSON with its URL.
+The settings are in the URL, as `listen.v1.media` of Deepgram's own SDK has them, and the body is the file itself, or
+JSON with its URL.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """ElevenLabs' speech: POST /text-to-speech/{voice}/stream.
 
-Facts: https://elevenlabs.io/docs/api-reference/text-to-speech/stream. The format is in the URL, with its rates.
+Facts: https://elevenlabs.io/docs/api-reference/text-to-speech/stream, and `TextToSpeechStreamRequestOutputFormat` of
+ElevenLabs' own SDK. The format is in the URL, with its rates; a stream has no WAV, which begins with its length.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from allm.providers.elevenlabs.connection import Connection
 __all__ = ["ElevenLabsSpeech", "encode_speech"]
 
 FORMATS = {"mp3": "mp3_44100_128", "pcm": "pcm_24000", "opus": "opus_48000_128"}
-"""What a format is called there; others are passed on, such as `ulaw_8000`."""
-MIME_TYPES = {"mp3": "audio/mpeg", "pcm": "audio/pcm", "opus": "audio/ogg", "wav": "audio/wav"}
+"""What a format is called there; others are passed on with their rates, such as `ulaw_8000`."""
+MIME_TYPES = {"mp3": "audio/mpeg", "pcm": "audio/pcm", "opus": "audio/ogg"}
 """By the beginning of a format."""
 
 
@@ -45,6 +46,10 @@ def encode_speech(request: SpeechRequest) -> dict[str, Any]:
         problems.append(Problem(("voice",), "missing", sentence))
     elif not request.voice.isalnum():
         problems.append(Problem(("voice",), "invalid_format", "is not the id of a voice, which has letters and digits"))
+    if request.format is not None and request.format not in FORMATS and "_" not in request.format:
+        known = ", ".join(map(repr, FORMATS))
+        sentence = f"elevenlabs streams no {request.format!r}; expected {known}, or one of its own such as 'ulaw_8000'"
+        problems.append(Problem(("format",), "unsupported_option", sentence))
     refuse(problems)
     settings = None if request.speed is None else {"speed": request.speed}
     fields = {"text": request.text, "model_id": request.model, "voice_settings": settings}

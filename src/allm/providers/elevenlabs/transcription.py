@@ -1,4 +1,7 @@
-"""ElevenLabs' transcription: POST /speech-to-text (https://elevenlabs.io/docs/api-reference/speech-to-text/convert)."""
+"""ElevenLabs' transcription: POST /speech-to-text.
+
+Facts: https://elevenlabs.io/docs/api-reference/speech-to-text/convert, and `speech_to_text.convert` of its own SDK.
+"""
 
 from __future__ import annotations
 

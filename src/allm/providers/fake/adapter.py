@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, final, get_args
+from typing import TYPE_CHECKING, Any, final, get_args
 
 import attrs
 import trio
 
-from allm.adapters import AdapterOptions, Emit, MessageBuilder, call_user, dumps, parse_arguments, wrong_type
+from allm.adapters import (
+    AdapterOptions,
+    Companion,
+    Emit,
+    MessageBuilder,
+    Origin,
+    UnaryAdapter,
+    call_user,
+    check_cache,
+    dumps,
+    parse_arguments,
+    wrong_type,
+)
 from allm.data.content import HostedCall
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
@@ -43,8 +55,14 @@ from allm.data.script import (
     Text,
     ToolCallDeltaItem,
     ToolCallItem,
+    Trouble,
     UsageItem,
 )
+
+if TYPE_CHECKING:
+    from allm.models import ModelInfo
+    from allm.providers.fake.beside import Beside
+    from allm.providers.fake.caches import FakeCaches
 
 __all__ = ["Fake"]
 
@@ -78,6 +96,10 @@ class Fake:
         respond: A function of the `Request`, sync or async, that returns a text or the items of the answer. What a sync
             function raises comes out of the call as it is. An async one runs while the call does, so what it raises is
             a failure of the provider: an `AllmError` as it is, anything else as the cause of an `AdapterError`.
+        tokens: What `allm.count_tokens` gives: a number, or a function of the `Request`; None: an estimate.
+        models: What `allm.list_models` gives: ids, or a `ModelInfo` for each.
+        trouble: What becomes of requests for counts, lists and files, one list of `fake.delay(...)` and
+            `fake.error(...)` for each in the order they are sent; those after it succeed at once.
 
     Attributes:
         requests: What was asked, in order.
@@ -96,6 +118,9 @@ class Fake:
         *,
         scripts: Iterable[Iterable[ScriptItem]] | None = None,
         respond: Callable[[Request], str | Sequence[ScriptItem] | Awaitable[str | Sequence[ScriptItem]]] | None = None,
+        tokens: int | Callable[[Request], int] | None = None,
+        models: Iterable[str | ModelInfo] = ("fake",),
+        trouble: Iterable[Sequence[Trouble]] = (),
     ) -> None:
         if [script, scripts, respond].count(None) < 2:  # noqa: PLR2004  (of three, at most one is given)
             problem = Problem(("script",), "with_scripts", "give Fake one of script=, scripts= and respond=, not both")
@@ -108,6 +133,33 @@ class Fake:
         self._next = 0
         self._respond = respond
         self.requests: list[Request] = []
+        self._caches: FakeCaches | None = None
+        self._services = (tokens, models, trouble)
+        self._beside: Beside | None = None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files that `allm.files` has uploaded, by their ids."""
+        return {} if self._beside is None else {id: content for id, (_, content) in self._beside.kept.items()}
+
+    def companion(self, service: Companion) -> UnaryAdapter[Any, Any] | None:
+        """Counts of tokens, the list of models, files and caches, in memory."""
+        if service == "caches":
+            return self._own_caches()
+        if self._beside is None:
+            from allm.providers.fake.beside import Beside, listed_models
+            from allm.providers.fake.scripted_failures import Troubles
+
+            tokens, models, trouble = self._services
+            self._beside = Beside(listed_models(models), tokens, Troubles(trouble))
+        return self._beside.companion(service)
+
+    def _own_caches(self) -> FakeCaches:
+        if self._caches is None:
+            from allm.providers.fake.caches import FakeCaches
+
+            self._caches = FakeCaches()
+        return self._caches
 
     @property
     def remaining(self) -> int:
@@ -131,15 +183,19 @@ class Fake:
         """Scripts may have the calls of any."""
         return True
 
-    def prepare(self, request: Request, _options: AdapterOptions) -> _FakeCall:
+    def prepare(self, request: Request, options: AdapterOptions) -> _FakeCall:
         """Take the next script, or ask the function for it.
 
         Raises:
+            ValidationError, AdapterError: The call goes on from a cache that this `Fake` has not.
             AdapterError: `no_scripted_response`: every script has been played.
             AllmError: The script begins with `fake.preflight_error(...)`.
             ValidationError: The function returned what could not be played.
             Exception: The function raised it.
         """
+        if (cache := options.cached_content) is not None:
+            check_cache(cache, Origin(self.provider))
+            self._own_caches().found(cache.name)
         self.requests.append(request)
         if self._respond is not None:
             # An async function is asked once the call runs: of one that never runs, the coroutine would be left over.
@@ -293,7 +349,7 @@ class _Player:
         self._count += 1
         data = {"type": "hosted_call", "id": call_id, "kind": item.kind}
         begun = HostedCall(call_id, item.kind, "in_progress", item.input, provider="fake")
-        done = attrs.evolve(begun, status="completed", output=item.output, data=data)
+        done = attrs.evolve(begun, status=item.status, output=item.output, data=data)
         return [HostedCallStarted(call_id, begun), HostedCallCompleted(call_id, done)]
 
     def _usage(self, item: UsageItem) -> list[AdapterEvent]:

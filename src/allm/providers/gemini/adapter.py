@@ -18,6 +18,7 @@ from allm.adapters import (
     HttpAdapter,
     HttpCall,
     KeyHeader,
+    Origin,
     Problem,
     StreamAdapter,
     StreamCall,
@@ -36,7 +37,7 @@ from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.gemini.encode import encode
 from allm.providers.gemini.errors import classify
 
-__all__ = ["Connection", "Gemini", "resource_name"]
+__all__ = ["Connection", "Gemini", "body_of", "resource_name"]
 
 GEMINI = Vendor(
     name="gemini",
@@ -67,6 +68,19 @@ def resource_name(model: str) -> str:
         sentence = f"is {shown(model)}, which cannot be part of a URL; expected a name such as {expected}"
         raise ValidationError([Problem(("model",), "invalid_format", sentence)], reason="invalid_request")
     return "/".join(quote(segment, safe="") for segment in segments)
+
+
+def body_of(request: Request, options: AdapterOptions, origin: Origin) -> dict[str, Any]:
+    """The body of a call, which may go on from a cache.
+
+    Raises:
+        ValidationError: With every problem found.
+    """
+    if options.cached_content is None:
+        return encode(request, options, origin)
+    from allm.providers.gemini.cache_encode import body_beside
+
+    return body_beside(options.cached_content, request, options, origin)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -124,10 +138,22 @@ class Connection(HttpAdapter):
             EngineError: `invalid_base_url`.
             ValidationError: A model name that cannot be part of a URL.
         """
+        return self.url(f"/{self.resource(model)}:{method}", options)
+
+    def resource(self, model: str) -> str:
+        """The part of the URL that names the model, quoted: on Vertex AI with its place.
+
+        Raises:
+            ValidationError: A model name that cannot be part of a URL.
+        """
         place = self._place
         is_name = place is None or model.partition("/")[0] in COLLECTIONS
-        path = resource_name(model) if is_name or place is None else place.model("google", model)
-        return self.url(f"/{path}:{method}", options)
+        return resource_name(model) if is_name or place is None else place.model("google", model)
+
+    @property
+    def folder(self) -> str:
+        """What the names of caches begin with: on Vertex AI project and location."""
+        return "" if self._place is None else self._place.folder
 
     @property
     def version(self) -> str:
@@ -209,21 +235,27 @@ class Gemini(Connection, StreamAdapter):
         taken = frozenset({part.id for content in contents for part in content if isinstance(part, ToolCall)})
         return self.stream_call(
             f"{url}{'&' if '?' in url else '?'}alt=sse",
-            encode(request, options, origin),
+            body_of(request, options, origin),
             options,
             functools.partial(GeminiDecoder, self.provider, taken, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, the list of models, files and batches; none of them on Vertex AI, which has its own."""
-        if self._place is not None:
+        """Caches, token counts, the list of models, files and batches; Vertex AI has caches and counts only."""
+        if service == "caches":
+            from allm.providers.gemini import caches
+
+            return caches.Caches(self)
+        if self._place is not None and service != "token_counter":
             return None
         from allm.providers.gemini import batches, files, model_list, token_counter
 
         if service in {"files", "batches"}:
             return files.Files(self) if service == "files" else batches.Batches(self)
-        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+        if service == "token_counter":
+            return token_counter.TokenCounter(self)
+        return model_list.ModelList(self) if service == "model_list" else None
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

@@ -37,8 +37,12 @@ _TIERS = {
 _MERGED = frozenset({"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig"})
 
 
-def encode(request: Request, options: AdapterOptions, origin: Origin = ITSELF) -> dict[str, Any]:
+def encode(
+    request: Request, options: AdapterOptions, origin: Origin = ITSELF, *, may_be_empty: bool = False
+) -> dict[str, Any]:
     """The request body. `request.options` win over it; configuration objects are merged, `tools` are added.
+
+    With `may_be_empty` it may be without a message to answer.
 
     Raises:
         ValidationError: With every problem found.
@@ -55,7 +59,7 @@ def encode(request: Request, options: AdapterOptions, origin: Origin = ITSELF) -
     encoder.encode(request.messages)
     problems = encoder.problems
     problems += hosted
-    if not encoder.contents and not problems:
+    if not encoder.contents and not problems and not may_be_empty:
         sentence = "nothing is left to send beside the system instruction; Gemini needs a message to answer"
         problems.append(Problem(("messages",), "empty", sentence))
     body: dict[str, Any] = {"contents": encoder.contents}

@@ -31,6 +31,7 @@ class HostedParts:
     """The calls of one answer."""
 
     _ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
+    _kinds: set[str] = attrs.field(factory=set[str], init=False)
     _open: dict[str, HostedCall] = attrs.field(factory=dict[str, HostedCall], init=False)  # by what names it
 
     def events(self, part: dict[str, Any]) -> list[AdapterEvent]:
@@ -50,6 +51,7 @@ class HostedParts:
             self._ids.new(sent, "hosted"), _kind(fields), "in_progress", asked, data=part, provider=_PROVIDER
         )
         self._open[sent or _kind(fields)] = call
+        self._kinds.add(call.kind)
         return HostedCallStarted(call.id, call)
 
     def _result(self, fields: dict[str, Any], part: dict[str, Any]) -> list[AdapterEvent]:
@@ -68,10 +70,13 @@ class HostedParts:
     def of_answer(self, grounding: Mapping[str, Any], urls: Any) -> list[AdapterEvent]:
         """What the answer says at its end of searches and of pages that were read; nothing of it goes back."""
         calls: list[HostedCall] = []
-        queries = as_list(grounding.get("webSearchQueries"))
+        queries, chunks = as_list(grounding.get("webSearchQueries")), as_objects(grounding.get("groundingChunks"))
+        found = [chunk for each in chunks if (chunk := as_object(each.get("retrievedContext")))]
+        if found and "file_search" not in self._kinds:  # Gemini 3 has parts for it
+            calls.append(self._told("file_search", None, {"results": found}))
         if queries:
-            chunks = [as_object(chunk.get("web")) for chunk in as_objects(grounding.get("groundingChunks"))]
-            sources = [{"url": web.get("uri"), "title": web.get("title")} for web in chunks if web]
+            webs = [as_object(chunk.get("web")) for chunk in chunks]
+            sources = [{"url": web.get("uri"), "title": web.get("title")} for web in webs if web]
             calls.append(self._told("web_search", {"queries": queries}, {"sources": sources}))
         read = as_objects(as_object(urls).get("urlMetadata"))
         if read:

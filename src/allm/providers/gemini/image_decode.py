@@ -65,6 +65,12 @@ def _none(document: dict[str, Any], candidates: list[dict[str, Any]], text: str,
     )
 
 
+def _of_images(details: Any) -> int | None:
+    """The tokens that are images, where it is told of what modality they are."""
+    told = [as_count(item.get("tokenCount")) for item in as_objects(details) if item.get("modality") == "IMAGE"]
+    return sum(count or 0 for count in told) if told else None
+
+
 def _usage(usage: dict[str, Any], images: int) -> ImageUsage:
     counts = [as_count(usage.get(name)) for name in ("candidatesTokenCount", "thoughtsTokenCount")]
     return ImageUsage(
@@ -72,5 +78,6 @@ def _usage(usage: dict[str, Any], images: int) -> ImageUsage:
         input_tokens=as_count(usage.get("promptTokenCount")),
         output_tokens=sum(count or 0 for count in counts) if any(count is not None for count in counts) else None,
         total_tokens=as_count(usage.get("totalTokenCount")),
+        output_image_tokens=_of_images(usage.get("candidatesTokensDetails")),
         extra={name: value for name, value in usage.items() if name not in _COUNTS},
     )

@@ -11,12 +11,14 @@ from allm.adapters import AdapterOptions, CountCall, UnaryAdapter, post_count
 from allm.data.request import Request
 from allm.data.token_count import TokenCount
 from allm.providers.gemini import adapter as connection
-from allm.providers.gemini.encode import encode
 
 if TYPE_CHECKING:
     from allm.providers.gemini.adapter import Gemini
 
 __all__ = ["TokenCounter"]
+
+_ON_VERTEX = frozenset({"contents", "generationConfig", "systemInstruction", "tools"})
+"""https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.publishers.models/countTokens."""
 
 
 @final
@@ -39,9 +41,12 @@ class TokenCounter(UnaryAdapter[Request, TokenCount]):
         """
         adapter, model = self.adapter, request.model or ""
         origin = adapter.origin(adapter.find_base_url(options))
-        # Beside `contents` alone, the API only takes a whole request.
-        whole = {"model": unquote(connection.resource_name(model)), **encode(request, options, origin)}
-        call = adapter.post(model, "countTokens", {"generateContentRequest": whole}, options)
+        body = connection.body_of(request, options, origin)
+        if adapter.project is None:  # beside `contents` alone, the API only takes a whole request
+            body = {"generateContentRequest": {"model": unquote(connection.resource_name(model)), **body}}
+        else:
+            body = {name: value for name, value in body.items() if name in _ON_VERTEX}
+        call = adapter.post(model, "countTokens", body, options)
         return CountCall(call, "totalTokens", request, elsewhere=origin.place is not None)
 
     async def send(self, prepared: CountCall) -> TokenCount:

@@ -143,7 +143,9 @@ class OpenAI(Connection, StreamAdapter):
 
         if service == "files":
             return files.Files(self) if self.row.keeps_files else None
-        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+        if service == "token_counter":
+            return token_counter.TokenCounter(self)
+        return model_list.ModelList(self) if service == "model_list" else None
 
     def output_modes(self, request: Request, options: AdapterOptions) -> tuple[OutputMode, ...] | None:
         """OpenAI itself takes no union as the whole of a schema; anything else is as the catalog says."""

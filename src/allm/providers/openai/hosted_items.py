@@ -1,7 +1,8 @@
 """Items of tools that run at the service, as calls with what was asked and what came of it.
 
 https://platform.openai.com/docs/guides/tools. Most are one item, which has its result. Those of a shell and of a tool
-search are two, which have the same `call_id`. An item goes back as it came.
+search are two, which have the same `call_id`. An item goes back as it came. A call of a computer, and one that waits
+for approval, has its other item from the caller: `answer_item`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from allm.adapters import as_object, as_objects, as_text, parse_arguments
 from allm.data.content import HostedCall, HostedStatus
 from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL
 
-__all__ = ["STARTED", "hosted_call", "kind_of"]
+__all__ = ["STARTED", "answer_item", "hosted_call", "kind_of"]
 
 _STATUSES: frozenset[Any] = frozenset(get_args(HostedStatus))
 _Read = Callable[[Mapping[str, Any]], tuple[dict[str, Any] | None, Any]]
@@ -21,6 +22,10 @@ _Read = Callable[[Mapping[str, Any]], tuple[dict[str, Any] | None, Any]]
 
 def _search(item: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
     action = as_object(item.get("action"))
+    raw = as_text(item.get("arguments"))
+    if not action and raw is not None:  # xAI's search of X: which of its tools, and what that was given
+        given = parse_arguments(raw)
+        return {"name": item.get("name"), **({"arguments": raw} if given is None else given)}, None
     sources = action.get("sources")
     asked = {name: value for name, value in action.items() if name != "sources" and value is not None}
     return asked or None, None if sources is None else {"sources": sources}
@@ -81,7 +86,8 @@ def _custom(item: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
 
 
 def _image(item: Mapping[str, Any]) -> tuple[dict[str, Any] | None, Any]:
-    return None, {"error": item["error"]} if item.get("error") else None
+    prompt = as_text(item.get("revised_prompt"))
+    return None if prompt is None else {"prompt": prompt}, {"error": item["error"]} if item.get("error") else None
 
 
 _TYPES: dict[str, tuple[str, _Read]] = {
@@ -105,6 +111,7 @@ STARTED = frozenset(_TYPES) - {IMAGE_CALL, CUSTOM_CALL}
 caller's."""
 _FOR_CALLER = frozenset({"mcp_approval_request", "computer_call"})
 _BEGUN = frozenset({"shell_call", "tool_search_call"})
+_PAIRED = _BEGUN | {"computer_call"}
 
 
 def kind_of(item_type: str, item: Mapping[str, Any]) -> str:
@@ -132,6 +139,27 @@ def hosted_call(provider: str, call_id: str, item: Mapping[str, Any]) -> HostedC
         status = "in_progress"
     elif isinstance(output, dict) and "error" in output:
         status = "failed"
-    paired = kind in _BEGUN or kind.endswith("_output")
+    paired = kind in _PAIRED or kind.endswith("_output")
     own = as_text(item.get("call_id")) if paired else None
     return HostedCall(own or call_id, kind_of(kind, item), status, asked, output, item, provider=provider)
+
+
+def answer_item(answer: HostedCall) -> dict[str, Any]:
+    """The item of what the caller has answered; see `allm.hosted.approve` and `screenshot`."""
+    given = as_object(answer.output)
+    if answer.kind != "computer":
+        said = {name: given[name] for name in ("reason",) if given.get(name) is not None}
+        return {
+            "type": "mcp_approval_response",
+            "approval_request_id": answer.id,
+            "approve": given.get("approved") is True,
+            **said,
+        }
+    screen = {name: given[name] for name in ("image_url", "file_id") if name in given}
+    checks = given.get("acknowledged_safety_checks")
+    return {
+        "type": "computer_call_output",
+        "call_id": answer.id,
+        "output": {"type": "computer_screenshot", **screen},
+        **({"acknowledged_safety_checks": checks} if checks else {}),
+    }

@@ -73,5 +73,6 @@ def _usage(usage: dict[str, Any], images: int) -> ImageUsage:
         output_tokens=as_count(usage.get("output_tokens")),
         total_tokens=as_count(usage.get("total_tokens")),
         input_image_tokens=as_count(as_object(usage.get("input_tokens_details")).get("image_tokens")),
+        output_image_tokens=as_count(as_object(usage.get("output_tokens_details")).get("image_tokens")),
         extra={name: value for name, value in usage.items() if name not in known},
     )

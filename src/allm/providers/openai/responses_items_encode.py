@@ -16,6 +16,8 @@ What the wire format does not have, or not so:
 - A `ProviderPart` of OpenAI in a user's message is sent as it is: as a part of the message where its type begins with
   `input_`, else as an item of its own after it (`mcp_approval_response`, `computer_call_output`). Parts of Chat
   Completions, those of others, and in a tool's result all but `input_...`, are refused: the model would not see them.
+- An answer of `allm.hosted.approve`, `deny` or `screenshot` in a user's message is an item after it too. A call of a
+  computer without its screenshot is a 400.
 - Left out, because only its maker can read it: reasoning and provider items of other services. Left out because the API
   has no place for it: names of speakers, images in assistant messages that were not made here, text with nothing in it.
 """
@@ -59,6 +61,7 @@ from allm.data.message import Message
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.presets import OPENAI_ITSELF, Preset
 from allm.providers.openai.shared_encode import (
+    COMPUTER_CALL,
     CUSTOM_CALL,
     IMAGE_CALL,
     arguments_text,
@@ -125,6 +128,7 @@ class ItemEncoder:
                 items.append(self._result(message, ("messages", index)))
             else:
                 items += self._prompt(message, ("messages", index))
+        self._refuse_unanswered(messages)
         return items
 
     @functools.cached_property
@@ -144,12 +148,39 @@ class ItemEncoder:
         if isinstance(message.content, str):
             return [{"role": message.role, "content": message.content}]
         content = self._contents(message, path)
-        after = [
-            dict(part.data)
-            for part in message.content
-            if isinstance(part, ProviderPart) and part.provider == self.provider and not _is_content(part)
-        ]
+        after = [item for part in message.content if (item := self._beside(part)) is not None]
         return [{"role": message.role, "content": content}, *after] if content else after
+
+    def _beside(self, part: Part) -> Item | None:
+        """What of a user's message is an item of its own."""
+        if isinstance(part, HostedCall):
+            if not self.origin.made(part):
+                return None
+            from allm.providers.openai.hosted_items import answer_item
+
+            return answer_item(part)
+        if isinstance(part, ProviderPart) and part.provider == self.provider and not _is_content(part):
+            return dict(part.data)
+        return None
+
+    def _refuse_unanswered(self, messages: tuple[Message, ...]) -> None:
+        """Note calls of a computer in the newest answer that have no screenshot."""
+        answered: set[Any] = set()
+        for index in reversed(range(len(messages))):
+            message = messages[index]
+            own = [(at, part) for at, part in enumerate(message.parts) if isinstance(part, (HostedCall, ProviderPart))]
+            if message.role != "assistant":
+                answered |= {part.id if isinstance(part, HostedCall) else part.data.get("call_id") for _, part in own}
+                continue
+            for at, part in own:
+                call = part.data
+                if call.get("type") != COMPUTER_CALL or call.get("call_id") in answered or not self.origin.made(part):
+                    continue
+                sentence = "is a call of a computer without an answer, which OpenAI refuses"
+                advice = "; put allm.hosted.screenshot(call, image) into a message of the user after it"
+                path = ("messages", index, "content", at)
+                self.problems.append(Problem(path, "unanswered_call", sentence, advice=advice))
+            return
 
     def _result(self, message: Message, path: Path) -> Item:
         kind = f"{CUSTOM_CALL}_output" if message.tool_call_id in self._custom else "function_call_output"

@@ -19,6 +19,7 @@ from allm.data.request import Request
 from allm.providers.openai.presets import Preset
 
 __all__ = [
+    "COMPUTER_CALL",
     "CUSTOM_CALL",
     "IMAGE_CALL",
     "arguments_text",
@@ -34,6 +35,7 @@ __all__ = [
     "with_options",
 ]
 
+COMPUTER_CALL = "computer_call"
 CUSTOM_CALL = "custom_tool_call"
 """Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""
 

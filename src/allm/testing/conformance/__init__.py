@@ -9,10 +9,19 @@
 The cases are plain synchronous tests that start Trio themselves, so they need no pytest plugin.
 """
 
+from allm.testing.conformance.audio_suites import (
+    SpeechAdapterConformance as SpeechAdapterConformance,
+    TranscriptionAdapterConformance as TranscriptionAdapterConformance,
+)
+from allm.testing.conformance.companion_suites import (
+    ModelListConformance as ModelListConformance,
+    TokenCountConformance as TokenCountConformance,
+)
 from allm.testing.conformance.embedding_suite import (
     EmbeddingAdapterConformance as EmbeddingAdapterConformance,
     EmbeddingCapability as EmbeddingCapability,
 )
+from allm.testing.conformance.file_suite import FilesConformance as FilesConformance
 from allm.testing.conformance.image_suite import (
     ImageAdapterConformance as ImageAdapterConformance,
     ImageCapability as ImageCapability,
@@ -22,6 +31,11 @@ from allm.testing.conformance.suites import (
     AdapterConformance as AdapterConformance,
     StreamAdapterConformance as StreamAdapterConformance,
 )
+from allm.testing.conformance.text_suites import (
+    ModerationAdapterConformance as ModerationAdapterConformance,
+    RerankAdapterConformance as RerankAdapterConformance,
+)
+from allm.testing.conformance.unary_cases import ServiceCapability as ServiceCapability
 
 __all__ = [
     "AdapterConformance",
@@ -29,7 +43,15 @@ __all__ = [
     "Capability",
     "EmbeddingAdapterConformance",
     "EmbeddingCapability",
+    "FilesConformance",
     "ImageAdapterConformance",
     "ImageCapability",
+    "ModelListConformance",
+    "ModerationAdapterConformance",
+    "RerankAdapterConformance",
+    "ServiceCapability",
+    "SpeechAdapterConformance",
     "StreamAdapterConformance",
+    "TokenCountConformance",
+    "TranscriptionAdapterConformance",
 ]

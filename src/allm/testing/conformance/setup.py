@@ -47,6 +47,7 @@ Capability = Literal[
     "reasoning",
     "usage",
     "citations",
+    "hosted_calls",
     "stream_errors",
     "connection_reuse",
 ]
@@ -140,6 +141,7 @@ class Setting:
             - `pure_prepare`: `prepare` returns the same for the same request
             - `tools`, `reasoning`, `usage`: the provider has tool calls, readable reasoning, token counts
             - `citations`: the provider names the sources of a text
+            - `hosted_calls`: the provider tells what its own tools did
             - `invalid_arguments`: the provider sends the arguments of a call as text, which may be invalid JSON
             - `stream_errors`: the provider can report an error in the middle of a response
             - `connection_reuse`: a second call uses the connection of the first

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import attrs
 
 from allm.data.errors import AdapterError, AdapterReason, AllmError, EngineError
-from allm.data.json.codec import from_json, to_json
+from allm.data.json.codec import to_json
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.engine import Engine
 from allm.runtime.retry import RetryPolicy
@@ -23,7 +24,10 @@ from allm.testing.faults import Cut, Stall
 from allm.testing.replies import Reply
 from allm.testing.wire_server import WireServer
 
-__all__ = ["UnaryCases", "UnaryStage", "unary_case"]
+__all__ = ["ServiceCapability", "UnaryCases", "UnaryStage", "unary_case"]
+
+ServiceCapability = Literal["http", "api_key", "streaming", "pages", "download"]
+"""Capabilities that an adapter of a service beside chat may lack; each suite says which of them it knows."""
 
 ErrorT = TypeVar("ErrorT", bound=AllmError)
 
@@ -69,7 +73,9 @@ class UnaryCases(ABC):
     lacks: ClassVar[Mapping[Any, str]] = {}
     _slot: ClassVar[str]  # prefix of the engine's fields, such as `image`
     _capabilities: ClassVar[Sequence[str]]
-    _error_type: ClassVar[type[AdapterError]]
+    _error_type: ClassVar[type[AdapterError]] = AdapterError
+    _unusable: ClassVar[Sequence[bytes]] = (b"", b"<html>", b"null", b"[]", b"{}")  # bodies that are no answer
+    _shows_its_end: ClassVar[bool] = True  # a shorter body in an intact HTTP message is no answer
 
     def make_adapter(self, setup: AdapterSetup) -> Any:
         """The adapter under test; one without HTTP must respond to every call by itself."""
@@ -96,10 +102,10 @@ class UnaryCases(ABC):
         """`prepare` does not change the request."""
         async with self._playing() as stage:
             request = self._request()
-            copy = from_json(to_json(request))
+            before = copy.deepcopy(request)
             for _ in range(2):
                 self._adapter(stage).prepare(request, AdapterOptions())
-            same(request, copy, "the request after it was prepared")
+            same(request, before, "the request after it was prepared")
             same(stage.server.requests, [], "requests sent by prepare")
 
     @unary_case("api_key")
@@ -126,7 +132,7 @@ class UnaryCases(ABC):
                 "repr(engine)": repr(stage.engine),
                 "repr(prepared)": repr(prepared),
                 "repr(response)": repr(response),
-                "to_json(response)": to_json(response),
+                "to_json(response)": self._saved(response),
                 "str(error)": str(error),
                 "repr(error)": repr(error),
                 "to_json(error)": to_json(error),
@@ -157,8 +163,10 @@ class UnaryCases(ABC):
         """Nor is one that is not JSON, or is empty."""
         reply = self._sample()
         cuts = sorted({0, 1, len(reply.body) // 2, len(reply.body) - 1})
-        strange = [Reply(body=body, headers=reply.headers) for body in (b"", b"<html>", b"null", b"[]", b"{}")]
-        cut_off = [attrs.evolve(reply, fault=Cut(after, clean)) for after in cuts for clean in (False, True)]
+        strange = [Reply(body=body, headers=reply.headers) for body in self._unusable]
+        cut_off = [
+            attrs.evolve(reply, fault=Cut(after, clean)) for after in cuts for clean in {False, self._shows_its_end}
+        ]
         for bad in [*cut_off, *strange]:
             async with self._playing(bad) as stage:
                 await self._failure_of(stage, self._error_type)
@@ -200,8 +208,17 @@ class UnaryCases(ABC):
             if over_http:
                 server.add(*(attrs.evolve(reply, framing="content-length") for reply in replies))
             setup = AdapterSetup(base_url=server.base_url if over_http else NO_SERVER, api_key=api_key)
-            service: Any = {f"{self._slot}_adapter": self.make_adapter(setup), f"{self._slot}_model": self.model}
-            yield UnaryStage(Engine(retry=retry, **service), server)
+            yield UnaryStage(self._engine(self.make_adapter(setup), retry), server)
+
+    def _engine(self, adapter: Any, retry: RetryPolicy | None) -> Engine:
+        service: Any = {f"{self._slot}_adapter": adapter, f"{self._slot}_model": self.model}
+        return Engine(retry=retry, **service)
+
+    def _undefined(self, hook: str, capability: str = "http") -> str:
+        return f"{type(self).__name__} has to define {hook}, or declare lacks = {{{capability!r}: 'the reason'}}"
+
+    def _saved(self, response: Any) -> str:
+        return to_json(response)
 
     def _adapter(self, stage: UnaryStage) -> Any:
         return getattr(stage.engine, f"{self._slot}_adapter")

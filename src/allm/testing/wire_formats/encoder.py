@@ -145,8 +145,9 @@ class Encoder(abc.ABC):
         """Write a chunk without a meaning."""
 
     def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
-        """Write a call that ran at the provider; a format that has none writes nothing."""
-        del item, call_id
+        """Write a call that ran at the provider."""
+        del call_id
+        raise ValueError(f"{type(self).__name__} has no calls that ran at the provider, so it cannot send {item!r}")
 
     def _place(self) -> int:
         """The index of one more block, which the format writes itself."""

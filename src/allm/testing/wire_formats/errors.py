@@ -18,7 +18,7 @@ from allm.data.errors import AllmError
 
 __all__ = ["EncodedError", "Provider", "VendorError", "by_status", "encode_error", "vendor_error"]
 
-Provider = Literal["openai", "openai_responses", "anthropic", "gemini", "bedrock"]
+Provider = Literal["openai", "openai_responses", "anthropic", "gemini", "bedrock", "cohere"]
 
 RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 REQUEST_ID = "req_scripted0000000000000000"
@@ -112,12 +112,24 @@ BEDROCK = {
     "provider_unavailable": VendorError(500, "InternalServerException", None, "An internal server error occurred."),
     "overloaded": VendorError(503, "ServiceUnavailableException", None, "The service is currently not available."),
 }
+COHERE = {
+    "rate_limited": VendorError(429, "", None, "You are using a trial key, which is limited to 20 calls a minute."),
+    "invalid_request": VendorError(400, "", None, "invalid request: the message list is empty."),
+    "context_length_exceeded": VendorError(
+        400, "", None, "too many tokens: the total number of tokens in the prompt exceeds the limit.", worded=True
+    ),
+    "authentication_failed": VendorError(401, "", None, "invalid api token"),
+    "not_found": VendorError(404, "", None, "model 'unknown' not found, make sure the correct model ID was used."),
+    "provider_unavailable": VendorError(500, "", None, "internal server error"),
+    "overloaded": VendorError(503, "", None, "the service is overloaded, please try again later"),
+}
 VENDORS: Mapping[Provider, Mapping[str, VendorError]] = {
     "openai": OPENAI,
     "openai_responses": OPENAI,
     "anthropic": ANTHROPIC,
     "gemini": GEMINI,
     "bedrock": BEDROCK,
+    "cohere": COHERE,
 }
 
 
@@ -160,6 +172,8 @@ def encode_error(provider: Provider, error: VendorError, *, retry_after: float |
     if provider == "gemini":
         return EncodedError(gemini_envelope(error, retry_after), {"content-type": "application/json; charset=UTF-8"})
     headers = {} if retry_after is None else {"retry-after": str(math.ceil(retry_after))}
+    if provider == "cohere":
+        return EncodedError({"id": REQUEST_ID, "message": error.message}, {**headers, "x-debug-trace-id": REQUEST_ID})
     if provider == "bedrock":
         named = {"x-amzn-errortype": f"{error.type}:http://internal.amazon.com/coral/", "x-amzn-requestid": REQUEST_ID}
         return EncodedError({"message": error.message}, {**headers, **named})

@@ -7,6 +7,7 @@ is no `[DONE]`. An error is sent twice: as a nested `error` event, unlike docume
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, ClassVar, final
 
@@ -81,6 +82,12 @@ class OpenAIResponses(Encoder):
 
     def _on_hosted_call(self, item: HostedCallItem, call_id: str) -> None:
         place = self._place()
+        if item.status == "requires_action":
+            waiting = _waiting(item, call_id)
+            self._event("response.output_item.added", output_index=place, item=waiting)
+            self._output.append(waiting)
+            self._event("response.output_item.done", output_index=place, item=waiting)
+            return
         kind = "code_interpreter" if item.kind == "code_execution" else item.kind
         begun: dict[str, Any] = {"type": f"{kind}_call", "id": call_id, "status": "in_progress"}
         self._event("response.output_item.added", output_index=place, item=begun)
@@ -148,6 +155,16 @@ class OpenAIResponses(Encoder):
         data = {"type": kind, **fields, "sequence_number": self._sequence}
         self._sequence += 1
         self.write(f"event: {kind}\ndata: {compact(data)}\n\n")
+
+
+def _waiting(item: HostedCallItem, call_id: str) -> dict[str, Any]:
+    """The item of a call that the caller has to answer."""
+    if item.kind == "computer":
+        asked = {"pending_safety_checks": [], **item.input}
+        return {"type": "computer_call", "id": f"cu_{call_id}", "call_id": call_id, "status": "completed", **asked}
+    asked = {"server_label": item.input.get("server", "server"), "name": item.input.get("name", "tool")}
+    arguments = json.dumps(item.input.get("arguments", {}))
+    return {"type": "mcp_approval_request", "id": call_id, **asked, "arguments": arguments}
 
 
 def _item_id(block: Block) -> str:

@@ -22,6 +22,7 @@ from allm.data.script import (
 )
 from allm.testing.wire_formats.anthropic import Anthropic
 from allm.testing.wire_formats.bedrock import Bedrock
+from allm.testing.wire_formats.cohere import Cohere
 from allm.testing.wire_formats.encoder import Encoder
 from allm.testing.wire_formats.errors import Provider, encode_error, vendor_error
 from allm.testing.wire_formats.gemini import Gemini
@@ -36,6 +37,7 @@ ENCODERS: Mapping[Provider, type[Encoder]] = {
     "anthropic": Anthropic,
     "gemini": Gemini,
     "bedrock": Bedrock,
+    "cohere": Cohere,
 }
 ITEMS = get_args(ScriptItem)
 TRANSPORT_FAILURES = frozenset({"network_error", "timeout", "stream_truncated"})

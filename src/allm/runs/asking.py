@@ -1,0 +1,158 @@
+"""Ask one input after the other, `limit` of them at once: the way in which a bulk run asks unless told otherwise.
+
+Each of the tasks takes a job, asks, and hands over the outcome. An asker of another kind, such as one for the vendors'
+batch endpoints, has the same two methods.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
+
+import attrs
+import trio
+
+from allm.data.attrs_classes import define
+from allm.data.bulk import BulkError
+from allm.data.errors import AdapterError, AllmError
+from allm.data.response import Usage
+from allm.data.user_functions import call_user
+from allm.execution.failures import is_inner
+from allm.execution.stream.block import nursery_boundary
+from allm.runs.attempts import Attempts, BulkRetry, asking_for
+from allm.runs.jobs import Job, Jobs, Outcome
+from allm.runtime.engine import Engine
+
+__all__ = ["Asker", "CancelsBatches", "OneByOne"]
+
+
+class Asker(Protocol):
+    """Asks for the answers of jobs."""
+
+    async def run(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None], /) -> None:
+        """Take jobs until there are no more, and finish each: with None if it was not asked to the end."""
+        ...
+
+    def stop(self) -> None:
+        """Finish what is under way, and begin nothing."""
+        ...
+
+
+@runtime_checkable
+class CancelsBatches(Protocol):
+    """An `Asker` with something at the provider that goes on by itself."""
+
+    def cancel(self) -> None:
+        """End that too."""
+        ...
+
+
+@define(eq=False)
+class OneByOne:
+    """Asks with one call for each input.
+
+    Attributes:
+        engine: Its retry policy is that of the run.
+        call: `allm.generate`, or any function of the same form.
+        options: Its options.
+        limit: Most calls at once.
+    """
+
+    engine: Engine
+    call: Callable[..., Awaitable[Any]]
+    options: Mapping[str, Any]
+    limit: int
+    _policy: BulkRetry = attrs.field(init=False)
+    _underway: set[Attempts] = attrs.field(factory=set[Attempts], init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+    _is_ours: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        policy = self.engine.retry
+        assert isinstance(policy, BulkRetry)  # noqa: S101  (`with_retries` made the engine)
+        self._policy = policy
+        self._is_ours = is_of_library(self.call)
+
+    async def run(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None], /) -> None:
+        """See `Asker`."""
+        async with nursery_boundary() as nursery:
+            for _ in range(self.limit):
+                if not await jobs.surplus():
+                    break
+                nursery.start_soon(self._work, jobs, finish, name="allm bulk worker")
+                await trio.lowlevel.checkpoint()  # it takes a job before the next one is started
+
+    def stop(self) -> None:
+        """See `Asker`."""
+        self._stopped = True
+        for attempts in self._underway:
+            attempts.give_up()
+
+    async def _work(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
+        is_inner.set(True)  # failures are data here
+        while (job := await jobs.take()) is not None:
+            await self.ask(job, jobs, finish)
+
+    async def ask(self, job: Job, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
+        """Ask one input, and finish it."""
+        try:
+            outcome = await self._ask(job.request)
+        finally:
+            jobs.ended()
+        finish(job, outcome)
+
+    async def _ask(self, request: Any) -> Outcome | None:
+        attempts = Attempts()
+        asking_for.set(attempts)
+        self._underway.add(attempts)
+        try:
+            with attempts.scope:
+                return await self._until_answered(request, attempts)
+            return None  # given up while it waited
+        finally:
+            self._underway.discard(attempts)
+
+    async def _until_answered(self, request: Any, attempts: Attempts) -> Outcome | None:
+        earlier: Usage | None = None
+        while True:
+            value, error = await self._once(request)
+            usage = getattr(value, "usage", None)
+            if earlier is not None:
+                usage = earlier + usage if isinstance(usage, Usage) else earlier
+            if error is None or not isinstance(error, AdapterError) or not error.retryable:
+                break
+            if not attempts.has_another(self._policy, error):
+                if attempts.given_up:
+                    return None
+                break
+            earlier = usage if isinstance(usage, Usage) else earlier
+            await trio.sleep_until(attempts.resume)
+        failed = error is not None
+        cost = usage.total_cost if isinstance(usage, Usage) else None
+        count = attempts.failures + (not failed)
+        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since)
+
+    async def _once(self, request: Any) -> tuple[Any, AllmError | None]:
+        try:
+            if self._is_ours:
+                value = await self.call(self.engine, request, **self.options)
+            else:
+                value = await call_user(self._call_of_user, request)
+        except AllmError as error:  # an invalid input is that input's failure
+            return None, error
+        except Exception as error:
+            name = getattr(self.call, "__name__", type(self.call).__name__)
+            raised = BulkError(f"{name} raised {type(error).__name__}: {error}", reason="call_failed")
+            raised.__cause__ = error
+            return None, raised
+        inside = getattr(value, "error", None)
+        return value, inside if isinstance(inside, AllmError) else None
+
+    def _call_of_user(self, request: Any) -> Any:
+        return self.call(self.engine, request, **self.options)
+
+
+def is_of_library(call: Callable[..., Any]) -> bool:
+    """Whether a call is a function of `allm` itself, which runs where Trio does."""
+    return getattr(call, "__module__", None) in {"allm", "allm.execution.generate"} and inspect.unwrap(call) is call
