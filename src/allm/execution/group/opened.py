@@ -16,6 +16,7 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError
+from allm.data.response import Usage
 from allm.execution.group.contest import Contest, Contestant
 from allm.execution.group.unary_members import Request, UnaryMember, UnaryMembers
 from allm.execution.services.transcription_stream import in_one_piece
@@ -34,13 +35,13 @@ async def opened(members: UnaryMembers, request: Request) -> AsyncGenerator[Any]
         return
     async with AsyncExitStack() as stack:
 
-        async def once(member: UnaryMember, _asked: Any, prepared: Any) -> Any:
-            return await _begun(member, prepared, stack)
+        async def once(member: UnaryMember, asked: Any, prepared: Any) -> Any:
+            return await _begun(member, asked, prepared, stack)
 
         yield await members.answered(request, once)
 
 
-async def _begun(member: UnaryMember, prepared: Any, stack: AsyncExitStack) -> Any:
+async def _begun(member: UnaryMember, asked: Any, prepared: Any, stack: AsyncExitStack) -> Any:
     """The answer of a member, once its first item has come; `stack` keeps it open.
 
     Raises:
@@ -57,8 +58,10 @@ async def _begun(member: UnaryMember, prepared: Any, stack: AsyncExitStack) -> A
             raise AdapterError("there is nothing in the response", reason="malformed_response")
         await stack.enter_async_context(attempt.pop_all())
     changes: dict[str, Any] = {name: _Again(first, items)}
-    if isinstance(answer, SpokenAnswer) and answer.usage is not None:
-        changes["usage"] = audio_usage(adapter.provider, member.model, answer.usage)
+    if isinstance(answer, SpokenAnswer):  # priced here, where it is known who has said it
+        characters = len(asked.text)
+        usage = audio_usage(adapter.provider, member.model, answer.usage or Usage(), characters=characters)
+        changes["usage"] = None if usage == Usage() else usage
     return attrs.evolve(answer, **changes)
 
 
@@ -96,7 +99,7 @@ async def _opened_first(members: UnaryMembers, request: Request) -> AsyncGenerat
                     answer = await members.attempt(
                         one.member,
                         request,
-                        lambda member, _asked, prepared: _begun(member, prepared, stack),
+                        lambda member, asked, prepared: _begun(member, asked, prepared, stack),
                         members.stumbling(contest, one),
                         after=one.place,
                     )

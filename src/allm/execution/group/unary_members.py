@@ -308,6 +308,7 @@ class UnaryMembers(Adapter):
                 answer = await call.attempt(
                     lambda: once(member, asked, prepared),
                     span,
+                    prepared=prepared,
                     after=after or running.after,
                     moves_on=moves_on or running.moves_on,
                 )
