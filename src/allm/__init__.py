@@ -67,6 +67,8 @@ if TYPE_CHECKING:
         AdapterError,
         AdapterReason,
         AllmError,
+        BudgetExceeded,
+        BudgetReason,
         EngineError,
         EngineReason,
         ImageAdapterError,
@@ -185,7 +187,9 @@ if TYPE_CHECKING:
     from allm.runs.bulk import ShardReport, bulk, run_shard
     from allm.runs.run import BulkRun
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
+    from allm.runtime.budgets import Budget, Remaining, Spending, budget
     from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
+    from allm.runtime.costs import price
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.engine_group import EngineGroup, MovesOn, fallback, hedge
     from allm.runtime.rate_limit import Limiter, LimiterPlace, RateLimit, RateStatistics
@@ -205,6 +209,9 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "Budget",
+    "BudgetExceeded",
+    "BudgetReason",
     "BulkError",
     "BulkItem",
     "BulkReason",
@@ -294,6 +301,7 @@ __all__ = [
     "ReasoningCompleted",
     "ReasoningDelta",
     "ReasoningPart",
+    "Remaining",
     "Request",
     "RequestFields",
     "RerankRequest",
@@ -315,6 +323,7 @@ __all__ = [
     "SpeechOptions",
     "SpeechRequest",
     "SpeechStream",
+    "Spending",
     "StepChanges",
     "StepChangesDict",
     "StepCompleted",
@@ -371,6 +380,7 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "budget",
     "bulk",
     "cache_point",
     "caches",
@@ -399,6 +409,7 @@ __all__ = [
     "messages_from_openai",
     "models",
     "moderate",
+    "price",
     "providers",
     "render",
     "request",

@@ -27,7 +27,8 @@ _NAMES = {
         "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"
     ),
     "data.errors": (
-        "AdapterError AdapterReason AllmError EngineError EngineReason ImageAdapterError OptionError OptionReason "
+        "AdapterError AdapterReason AllmError BudgetExceeded BudgetReason EngineError EngineReason ImageAdapterError "
+        "OptionError OptionReason "
         "Path:ErrorPath Problem SessionError SessionReason StreamError StreamReason ToolError ToolReason "
         "UnwrapError UnwrapReason ValidationError"
     ),
@@ -88,7 +89,9 @@ _NAMES = {
     "runs.bulk": "ShardReport bulk run_shard",
     "runs.run": "BulkRun",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
+    "runtime.budgets": "Budget Remaining Spending budget",
     "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
+    "runtime.costs": "price",
     "runtime.engine": "Engine EngineFields",
     "runtime.engine_group": "EngineGroup MovesOn fallback hedge",
     "runtime.rate_limit": "Limiter LimiterPlace RateLimit RateStatistics",

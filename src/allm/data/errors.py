@@ -11,7 +11,8 @@
     ├── ToolError               a tool call failed
     ├── SessionError            the session's status or its store does not allow the operation
     │   └── SessionConflict     someone else saved a newer version
-    └── UnwrapError             `unwrap` of a response that did not end cleanly
+    ├── UnwrapError             `unwrap` of a response that did not end cleanly
+    └── BudgetExceeded          a call does not fit the budget that it is made under, or ran over it
 
 An error with a value is defined beside that value: `EmbeddingAdapterError` in `data/embedding.py`,
 `SessionConflict` in `data/session.py`.
@@ -34,6 +35,7 @@ from allm.data.remedies import (
     REMEDIES,
     WAITING,
     AdapterReason as AdapterReason,
+    BudgetReason as BudgetReason,
     EngineReason as EngineReason,
     OptionReason as OptionReason,
     SessionReason as SessionReason,
@@ -47,6 +49,8 @@ __all__ = [
     "AdapterError",
     "AdapterReason",
     "AllmError",
+    "BudgetExceeded",
+    "BudgetReason",
     "EngineError",
     "ImageAdapterError",
     "OptionError",
@@ -376,3 +380,16 @@ class UnwrapError(AllmError):
     def __init__(self, message: str, *, reason: UnwrapReason, finish_reason: str | None = None) -> None:
         super().__init__(message, reason=reason)
         self.finish_reason = finish_reason
+
+
+class BudgetExceeded(AllmError):
+    """A call does not fit the `allm.budget` that it is made under, and was not sent; or it ran over it and was cut.
+
+    `reason` is the limit: `usd`, `tokens`, `calls`, or `no_price` for a model whose price is not known under a limit in
+    US dollars.
+    """
+
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(BudgetReason))
+
+    def __init__(self, message: str, *, reason: BudgetReason) -> None:
+        super().__init__(message, reason=reason)

@@ -8,6 +8,7 @@ __all__ = [
     "REMEDIES",
     "WAITING",
     "AdapterReason",
+    "BudgetReason",
     "EngineReason",
     "OptionReason",
     "SessionReason",
@@ -69,6 +70,7 @@ SessionReason = Literal[
 ]
 OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
 UnwrapReason = Literal["non_stop_finish", "halted", "empty_response", "error"]
+BudgetReason = Literal["usd", "tokens", "calls", "no_price"]
 
 REMEDIES: dict[str, str] = {
     "rate_limited": "wait and retry, or send no more than is taken: Engine(limiter=allm.RateLimit())",

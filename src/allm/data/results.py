@@ -66,6 +66,7 @@ class StepResult(Generic[OutputT_co]):
         halt: The cause of a halt, if any: a question, a failure, a handler, or calls that are left to you.
         cancelled: The step was cut short; each call that had not ended has a result that says so.
         changes: What `before_step` changed about the model call, tools without their handlers; None without it.
+        tool_usage: What calls have used that the tools made themselves, such as agents in them; None if none did.
         metadata: Your own data.
     """
 
@@ -76,6 +77,7 @@ class StepResult(Generic[OutputT_co]):
     halt: HaltCause | None = None
     cancelled: bool = False
     changes: StepChanges | None = None
+    tool_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()
 
     @property
@@ -106,9 +108,9 @@ class ChatResult(Generic[OutputT_co]):
         final_response: The last step's response, or None if no step began.
         halted_reason: Why the turn ended.
         halt: The cause of a halt, as a value to `match`; None if the turn ended in another way.
-        error: The error, if the reason is `error` or `tool_error`.
+        error: The error, if the reason is `error`, `tool_error` or `budget`.
         finalize: The report of a turn in two passes; None for a single pass.
-        usage: The total over all steps.
+        usage: The total over all steps, and over the calls that their tools made themselves.
         metadata: Your own data.
     """
 

@@ -30,11 +30,13 @@ from allm.data.message import Message
 from allm.data.request import Request
 from allm.data.tool import Tool
 
-__all__ = ["TokenCount", "estimated_tokens"]
+__all__ = ["PER_MESSAGE", "TokenCount", "estimated_tokens", "least_tokens"]
 
 _BYTES_PER_TOKEN = 3.5
 """UTF-8 bytes of a token. English has about 4.5, JSON and code 3, Chinese and Japanese 3 to 4, others between."""
-_PER_MESSAGE = 4
+_MOST_BYTES_PER_TOKEN = 8
+"""Of plain text; long words and blanks have more, but no prompt has only these."""
+PER_MESSAGE = 4
 """Tokens that mark where a message begins and ends, and whose it is."""
 _PER_IMAGE = 1500
 """Tokens of an image of a megapixel: Anthropic counts about 1,600, OpenAI 765 to 1,100, Gemini 258 to 1,032."""
@@ -68,9 +70,15 @@ def estimated_tokens(request: Request) -> int:
     return sum(map(_of_message, request.messages)) + sum(map(_of_tool, request.tools)) + _of_text(schema)
 
 
+def least_tokens(request: Request) -> int:
+    """Tokens that the prompt of a request has at least, for any model: of its texts alone, and at least one."""
+    texts = (part.text for message in request.messages for part in message.parts if isinstance(part, TextPart))
+    return max(1, sum(len(text.encode("utf-8", "replace")) for text in texts) // _MOST_BYTES_PER_TOKEN)
+
+
 def _of_message(message: Message) -> int:
     content = message.content
-    return _PER_MESSAGE + (_of_text(content) if isinstance(content, str) else sum(map(_of_part, content)))
+    return PER_MESSAGE + (_of_text(content) if isinstance(content, str) else sum(map(_of_part, content)))
 
 
 def _of_part(part: Part) -> int:
@@ -81,7 +89,7 @@ def _of_part(part: Part) -> int:
             return _of_text(part.text)
         case ToolCall():
             arguments = part.raw_arguments if part.arguments is None else _json(part.arguments)
-            return _PER_MESSAGE + _of_text(part.name) + _of_text(arguments or "")
+            return PER_MESSAGE + _of_text(part.name) + _of_text(arguments or "")
         case CachePoint():
             return 0
         case HostedCall() | ProviderPart():
@@ -110,7 +118,7 @@ def _size_of(media: Media) -> int:
 
 
 def _of_tool(tool: Tool) -> int:
-    return 2 * _PER_MESSAGE + _of_text(tool.name) + _of_text(tool.description or "") + _of_text(_json(tool.schema))
+    return 2 * PER_MESSAGE + _of_text(tool.name) + _of_text(tool.description or "") + _of_text(_json(tool.schema))
 
 
 def _of_text(text: str | bytes) -> int:

@@ -17,7 +17,7 @@ import trio
 from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AllmError
+from allm.data.errors import AllmError, BudgetExceeded
 from allm.data.events import ChatCompleted, MessagesAdded
 from allm.data.message import Message, Thread, user
 from allm.data.response import OutputT
@@ -45,6 +45,7 @@ from allm.execution.stream.inbox import Inbox, with_messages
 from allm.execution.telemetry_facts import call_content, call_facts
 from allm.execution.tool_sets import with_loaded_changes, with_loaded_tools
 from allm.runtime.call_options import ExecutionOptions, OtherOptions
+from allm.runtime.costs import charged
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 
@@ -290,12 +291,16 @@ class _ChatLoop:
                 )
             following = await self._next(added, earlier=earlier, final=final)
             if isinstance(following, AllmError):
-                ended = self._ended("error")
+                ended = self._ended("budget" if isinstance(following, BudgetExceeded) else "error")
                 return attrs.evolve(ended, thread=ended.thread.add(*earlier, *added), error=following)
             prepared = following
 
     def _ended(self, reason: HaltedReason) -> ChatResult:
         """The turn after its last step."""
+        if reason == "budget":
+            from allm.execution.budgeting import turn_over_budget
+
+            return turn_over_budget(self._steps)
         last = self._steps[-1]
         thread = last.thread
         error: AllmError | None = last.response.error if reason == "error" else None
@@ -315,7 +320,7 @@ class _ChatLoop:
             halted_reason=reason,
             halt=last.halt,
             error=error,
-            usage=total_usage(step.response for step in self._steps),
+            usage=total_usage(self._steps),
         )
 
 
@@ -350,6 +355,11 @@ def _allowed(*, final: bool, known: bool) -> frozenset[str]:
 
 async def _gate(step: StepResult, options: ExecutionOptions, max_turns: int, turns: int) -> HaltedReason | None:
     """Why the turn ends after this step, or None to continue. The first match wins."""
+    if charged.get() is not None:
+        from allm.execution.budgeting import budget_error
+
+        if budget_error(step) is not None:
+            return "budget"
     if step.halt is not None:
         return step.halt.reason
     finish = step.response.finish_reason

@@ -6,17 +6,19 @@ from typing import Any
 
 import attrs
 
-from allm.data.errors import AdapterError, OptionError
+from allm.data.errors import AdapterError, AllmError, BudgetExceeded, OptionError
+from allm.data.events import Failed
 from allm.data.message import Thread, thread_problems
 from allm.data.problems import refuse
 from allm.data.token_count import estimated_tokens
 from allm.data.user_functions import call_user
 from allm.execution.event_changes import ChangedEvents
+from allm.execution.failures import name_model
 from allm.execution.options import ModelCall, check_answered, prepare_call
 from allm.runtime.catalog import lookup
 from allm.runtime.fitting import check_length, was_too_long
 
-__all__ = ["OnTrio", "compacted", "compacted_if_near", "still_too_long"]
+__all__ = ["OnTrio", "compacted", "compacted_after", "fitted"]
 
 _NEAR = 0.8
 """What part of the model's limit an estimate may reach: it may be too low by as much as is left."""
@@ -48,14 +50,41 @@ async def compacted_if_near(call: ModelCall, prepared: Any) -> tuple[ModelCall, 
     return await compacted(call) or (call, prepared)
 
 
+async def fitted(call: ModelCall, prepared: Any) -> tuple[ModelCall, Any] | AllmError:
+    """The call as it is sent first, and what was prepared of it; or why it is not sent.
+
+    Raises:
+        Exception: Raised by the function.
+        AllmError: What it returned cannot be sent.
+    """
+    try:
+        call, prepared = await compacted_if_near(call, prepared)
+    except BudgetExceeded as error:  # of what it asked a model, or of the call with what it made
+        return error
+    return still_too_long(call, prepared) or (call, prepared)
+
+
 def still_too_long(call: ModelCall, prepared: Any) -> AdapterError | None:
     """The error of a call that is known to be too long, with what the function made of it."""
     sent = prepared.prepared if isinstance(prepared, ChangedEvents) else prepared
     try:
         check_length(call.adapter.provider, call.request, sent)
     except AdapterError as error:
+        name_model(error, call.request.model)
         return error
     return None
+
+
+async def compacted_after(call: ModelCall, failure: Failed) -> tuple[ModelCall, Any] | None:
+    """The call with what the function makes of its conversation, if the provider has found that too long.
+
+    Raises:
+        Exception: Raised by the function.
+        AllmError: What it returned cannot be sent.
+    """
+    if not isinstance(failure.error, AdapterError) or failure.error.reason != "context_length_exceeded":
+        return None
+    return await compacted(call)
 
 
 async def compacted(call: ModelCall) -> tuple[ModelCall, Any] | None:

@@ -26,6 +26,7 @@ from allm.execution.output_modes import asked_for, format_of
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
+from allm.runtime.costs import charged
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import check_capabilities, check_length, fit_to_model, hide_tools, warn_of_shutdown
 from allm.runtime.http_adapter import Adapter, as_adapter
@@ -233,6 +234,7 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
         ValidationError, AdapterError: The model or the adapter cannot handle the request; it is known to be too long.
+        BudgetExceeded: It does not fit the budget.
     """
     if call.engine.is_group:
         from allm.execution.group.members import prepare_members
@@ -258,6 +260,10 @@ def prepare_call(call: ModelCall, by: Any = None) -> Any:
     request = call.request if is_unknown else _fitted(call)
     if any(tool.compact or tool.deferred or tool.hosted for tool in request.tools):
         request = hide_tools(vendor, request, call.adapter_options)
+    if by is None and (accounts := charged.get()) is not None:
+        from allm.execution.budgeting import check_call
+
+        check_call(accounts, attrs.evolve(call, request=request))
     try:
         prepared = asked.prepare(request, call.adapter_options)
     except (RecursionError, ValidationError) as error:

@@ -39,6 +39,7 @@ from allm.execution.telemetry_facts import call_content, call_facts
 from allm.execution.tool_runner import ToolRunner
 from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime import telemetry
+from allm.runtime.costs import charged
 from allm.runtime.engine import Engine
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
@@ -72,7 +73,7 @@ async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold:
                 changes=call.changes,
             )
         else:
-            step = await _with_tools(call, context, fold.thread, Unfinished(response=response))
+            step = await _with_tools(call, context, fold, Unfinished(response=response))
     await context.send.send((StepCompleted(step),))
     return step
 
@@ -84,7 +85,7 @@ async def finish_step(call: ModelCall, unfinished: Unfinished, context: StreamCo
         fold: Has been given `unfinished`; starts from the conversation before the response.
     """
     with _span(call, context, fold, resumed=True):
-        step = await _with_tools(call, context, fold.thread, unfinished)
+        step = await _with_tools(call, context, fold, unfinished)
     await context.send.send((StepCompleted(step),))
     return step
 
@@ -110,14 +111,21 @@ def _told(call: ModelCall, fold: StepFold, resumed: bool) -> Generator[None]:  #
                 span.attributes.update(fold.facts())
 
 
-async def _with_tools(call: ModelCall, context: StreamContext, thread: Thread, unfinished: Unfinished) -> StepResult:
-    """Run the calls that have not ended; `thread` is the conversation before the response."""
+async def _with_tools(call: ModelCall, context: StreamContext, fold: StepFold, unfinished: Unfinished) -> StepResult:
+    """Run the calls that have not ended; the fold's `thread` is the conversation before the response."""
+    thread = fold.thread
     batch = Batch.of(call, unfinished)
     if batch.to_run and call.journal is not None:
         await call.journal.record_response(thread, unfinished.response, unfinished.outcomes)
-    ran = await ToolRunner(call, context.send).run(batch.to_run)
+    token = charged.set((*(charged.get() or ()), fold.tools))
+    try:
+        ran = await ToolRunner(call, context.send).run(batch.to_run)
+    finally:
+        charged.reset(token)
     step = batch.to_step(thread, ran)
-    return step if call.changes is None else attrs.evolve(step, changes=call.changes)
+    if call.changes is None and fold.tools.usage is None:
+        return step
+    return attrs.evolve(step, changes=call.changes, tool_usage=fold.tools.usage)
 
 
 @frozen(kw_only=True)

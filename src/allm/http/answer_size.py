@@ -52,6 +52,7 @@ from allm.http.answer_limits import AnswerLimits
 
 __all__ = ["WITH_OPEN_DATA", "AnswerSize", "storable"]
 
+_WRITTEN = ("text", "reasoning", "call")
 _LIMITED = {"text": "text_bytes", "reasoning": "reasoning_bytes"}
 _DELTAS: dict[type, tuple[str, str]] = {
     TextDelta: ("text", "text_bytes"),
@@ -91,10 +92,15 @@ class AnswerSize:
     _growing: type | None = attrs.field(default=None, init=False)
     _growing_id: str = attrs.field(default="", init=False)
     _unbooked: int = attrs.field(default=0, init=False)
+    _written: int = attrs.field(default=0, init=False)  # bytes, without those
     _most_unbooked: float = attrs.field(default=0, init=False)  # the bytes that certainly exceed no limit
 
     def __attrs_post_init__(self) -> None:
         self._room = dict(_room(self.limits))
+
+    def written(self) -> int:
+        """Bytes of what the model wrote so far: texts, reasoning and arguments."""
+        return self._written + self._unbooked
 
     def grow(self, events: tuple[Any, ...]) -> bool:
         """Count a burst that only has more deltas of the same block, and room for them; False: `admit` has to see it.
@@ -122,14 +128,12 @@ class AnswerSize:
         if self._unbooked and self._growing is not None:
             self._grow(_DELTAS[self._growing][0], self._growing_id, self._unbooked)
         self._growing, self._unbooked = None, 0
-        admitted: list[AdapterEvent] = []
+        admitted, place, has_room = list[AdapterEvent](), 0, True
         try:
-            place, has_room = 0, True
             while place < len(events):
                 event = events[place]
                 kept = storable(event) if type(event) in WITH_OPEN_DATA else event
-                count = _COUNTED.get(type(kept))
-                if count is not None:
+                if (count := _COUNTED.get(type(kept))) is not None:
                     count(self, kept)
                 admitted.append(kept)
                 place += 1
@@ -177,14 +181,13 @@ class AnswerSize:
     def _grow(self, kind: str, block_id: str, size: int, *, whole: bool = False) -> None:
         """A block has `size` bytes more, or, if it came `whole`, at least that many in all."""
         key = (kind, block_id)
-        before = self._blocks.get(key)
-        if before is None:
+        if (before := self._blocks.get(key, -1)) < 0:
             self._begin(kind, block_id)
             before = 0
         more = max(0, size - before) if whole else size
-        after = self._blocks[key] = before + more
-        name = _LIMITED.get(kind)
-        if name is not None:
+        self._blocks[key] = after = before + more
+        self._written += more if kind in _WRITTEN else 0
+        if (name := _LIMITED.get(kind)) is not None:
             self._add(name, more)
         elif kind == "call" and after > self._room["argument_bytes"]:  # a limit of each call
             raise self.limits.exceeded("argument_bytes")
@@ -200,8 +203,7 @@ class AnswerSize:
         """Count the values of open data; returns its size."""
         if not data:
             return 0
-        most = self.limits.values
-        found = measure(data) if most is None else measure(data, most=most)
+        found = measure(data) if self.limits.values is None else measure(data, most=self.limits.values)
         self._add("values", found.values)
         return found.size
 
@@ -228,7 +230,7 @@ class AnswerSize:
 
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
         self._grow("reasoning", event.id, _bytes(event.text), whole=True)
-        opaque = len(event.signature or "") + len(event.encrypted_content or "") + len(event.item_id or "")
+        opaque = sum(map(len, filter(None, (event.signature, event.encrypted_content, event.item_id))))
         self._add("total_bytes", opaque + self._data(event.metadata))
 
     def _call_started(self, event: ToolCallStarted) -> None:

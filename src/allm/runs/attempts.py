@@ -79,11 +79,11 @@ class Attempts:
             self.failures += 1
             if self.given_up or self.failures >= policy.attempts:
                 return None
-            return policy.wait(error, self.failures)
+            return policy.pause_after(error, self.failures)
         if not self._refusals:
             self.refused_since = now
         self._refusals += 1
-        wait = policy.wait(error, self._refusals)
+        wait = policy.pause_after(error, self._refusals)
         if self.given_up or wait is None or now + wait - self.refused_since > MOST_REFUSED:
             return None
         return wait
@@ -108,7 +108,7 @@ class BulkRetry(RetryPolicy):
         item = asking_for.get()
         return RetryPolicy.delay(self, error, attempt) if item is None else item.failed(self, error)
 
-    def wait(self, error: AdapterError, failures: int) -> float | None:
+    def pause_after(self, error: AdapterError, failures: int) -> float | None:
         """Seconds to wait after that many failures; None if the same request cannot succeed later."""
         return RetryPolicy.delay(self, error, failures)
 

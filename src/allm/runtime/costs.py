@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, get_args
@@ -23,12 +24,13 @@ import attrs
 from allm.data.attrs_classes import define
 from allm.data.content import HostedCall
 from allm.data.events import AdapterEvent, HostedCallCompleted, MessageCompleted, MessageStarted, UsageReported
+from allm.data.problems import Problem, refuse, shown
 from allm.data.request import Request
 from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
-__all__ = ["Pricing", "load_prices", "prices_are_loaded"]
+__all__ = ["Pricing", "Tally", "charged", "load_prices", "price", "prices_are_loaded"]
 
 Costs = tuple[Decimal | None, Decimal | None]
 
@@ -63,6 +65,16 @@ _GENAI_PRICES = {
     "output_image_tokens": "output_image_mtok",
 }
 
+
+@define(eq=False)
+class Tally:
+    """The usage of the requests that the tools of a step have made, as their providers report it; None before any."""
+
+    usage: Usage | None = None
+
+
+charged: ContextVar[tuple[Any, ...] | None] = ContextVar("allm_charged", default=None)
+"""What every request made here is charged to, outermost first; None: to nothing, which most requests are."""
 
 _UNPRICED = frozenset(get_args(AdapterEvent)) - {UsageReported, MessageStarted, MessageCompleted, HostedCallCompleted}
 
@@ -180,6 +192,19 @@ class Pricing:
         costs = {"input_cost": input_cost, "output_cost": output_cost, "total_cost": total}
         return {name: None if cost is None else float(cost) for name, cost in costs.items()}
 
+    def cost_of(self, usage: Usage) -> Decimal | None:
+        """US dollars of these counts by the model's prices, whatever the usage says itself; None: not known."""
+        if self.model is None or self._is_special():
+            return None
+        input_cost, output_cost = self._input_and_output(usage, self.model)
+        return None if input_cost is None or output_cost is None else input_cost + output_cost
+
+    @property
+    def has_prices(self) -> bool:
+        """Whether the standard tariff of the model is known."""
+        counts = Usage(input_tokens=1, output_tokens=0)
+        return self.model is not None and self._input_and_output(counts, self.model)[0] is not None
+
     def _input_and_output(self, usage: Usage, model: str) -> Costs:
         own = catalog.own(self.provider, model)
         if own is None and self.provider in _GENAI_NAMES:
@@ -218,6 +243,34 @@ _asked: set[str] = set()
 def prices_are_loaded(provider: str) -> bool:
     """Whether `load_prices` has nothing to do."""
     return provider not in _GENAI_NAMES or bool(_asked)
+
+
+def price(usage: Usage, model: str) -> float | None:
+    """What these tokens cost at the prices of a model, in US dollars.
+
+        allm.price(response.usage, "anthropic:claude-sonnet-4-5")
+
+    The prices are those of the catalog (`allm.models`), or of the package genai-prices when that is installed. Costs
+    that the usage has already are of the model that was asked, and are not looked at.
+
+    Args:
+        usage: Counts of tokens; one that is None costs nothing.
+        model: `provider:model`, as for `Engine.from_model`.
+
+    Returns:
+        The cost; None where the price is not known.
+
+    Raises:
+        ValidationError: The model has no provider.
+    """
+    provider, _, name = model.partition(":")
+    if not provider or not name:
+        sentence = f"is {shown(model)}; expected 'provider:model', such as 'openai:gpt-5.4'"
+        refuse([Problem(("model",), "invalid_format", sentence)])
+    load_prices(provider)
+    counts = attrs.evolve(usage, input_tokens=usage.input_tokens or 0, output_tokens=usage.output_tokens or 0)
+    cost = Pricing(provider, name).cost_of(counts)
+    return None if cost is None else float(cost)
 
 
 def _cost(*parts: tuple[int, float]) -> Decimal:

@@ -166,7 +166,7 @@ class RateLimit:
     patience: float = attrs.field(default=600.0, validator=_per_minute)
     # The tasks of a line belong to one Trio run, and an engine may serve several.
     _runs: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, _Line]] = attrs.field(
-        factory=lambda: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, "_Line"]](), init=False, repr=False
+        factory=WeakKeyDictionary, init=False, repr=False
     )
 
     async def acquire_on_behalf_of(self, borrower: LimiterPlace, /) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import define, frozen
 from allm.data.content import ToolCall
-from allm.data.errors import AdapterError, AllmError
+from allm.data.errors import AdapterError, AllmError, BudgetExceeded
 from allm.data.events import Event
 from allm.data.message import Message, Thread, unanswered_in
 from allm.data.response import Response
@@ -237,7 +237,7 @@ def _end_of_chat(result: ChatResult) -> _End:
     return _End(
         thread=result.thread,
         response=result.final_response,
-        over=result.halted_reason != "cancelled",
+        over=result.halted_reason not in {"cancelled", "budget"},
         halt=result.halt,
         error=result.error or _error_of(result.final_response) if failed else None,
     )
@@ -255,7 +255,9 @@ def _end_of_step(step: StepResult) -> _End:
             pass
         case ManualCalls() | None:
             over = step.done
-            if step.response.finish_reason == "error":
+            if isinstance(step.response.error, BudgetExceeded):
+                over = False
+            elif step.response.finish_reason == "error":
                 error = _error_of(step.response)
         case _:
             assert_never(step.halt)

@@ -32,6 +32,7 @@ from allm.data.embedding import (
 from allm.data.errors import (
     AdapterError,
     AllmError,
+    BudgetExceeded,
     EngineError,
     ImageAdapterError,
     OptionError,
@@ -135,6 +136,7 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
         SessionConflict,
         UnwrapError,
         BulkError,
+        BudgetExceeded,
     )
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",)}

@@ -111,10 +111,6 @@ async def run_member(
     """Let one member make its attempts, with a span of its own."""
     call, prepared = candidate.call(), candidate.prepared
     assert call is not None  # noqa: S101  (it is ready)
-    if call.execution_options.compact is not None and not call.engine.is_group:
-        from allm.execution.compaction import compacted_if_near
-
-        call, prepared = await compacted_if_near(call, prepared)
     if span is None:
         return await run_attempts(call, prepared, context, send, held, None, moves_on)
     began = trio.current_time()

@@ -32,6 +32,10 @@ class GroupCall(UnaryCall[RequestT, ResponseT]):
 
     members: list[UnaryMember] = attrs.field(kw_only=True)
 
+    def charge(self, request: Any) -> None:  # noqa: ARG002
+        """None: each member's request is charged."""
+        return
+
     @asynccontextmanager
     async def surrounding(self) -> AsyncGenerator[None]:
         """A nursery for the members' tasks, around all that is read; see `opened`."""
@@ -54,6 +58,7 @@ class GroupCall(UnaryCall[RequestT, ResponseT]):
         after: ExitStack | None = None,
         silence: Silence | None = None,  # noqa: ARG002  of uploads, which no group has
         moves_on: Callable[[AllmError], bool] | None = None,
+        charge: Any = None,  # noqa: ARG002  (each member has its own)
     ) -> ResponseT:
         """Run `work`, in which the members make their attempts."""
         for member in self.members:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -23,6 +23,9 @@ from allm.execution.services.unary import UnaryCall, typed
 from allm.runtime import telemetry
 from allm.runtime.adapters import SpokenAnswer
 
+if TYPE_CHECKING:
+    from allm.execution.services.charging import ServiceCharge
+
 __all__ = ["ArrivingSpeech", "begin_speech"]
 
 AHEAD = 64
@@ -33,7 +36,12 @@ _Part = trio.MemoryReceiveChannel[bytes | Exception]
 
 
 async def begin_speech(
-    call: UnaryCall[Any, Any], prepared: Any, span: telemetry.Span, stack: AsyncExitStack, place: ExitStack
+    call: UnaryCall[Any, Any],
+    prepared: Any,
+    span: telemetry.Span,
+    stack: AsyncExitStack,
+    place: ExitStack,
+    charge: ServiceCharge | None,
 ) -> tuple[SpokenAnswer, bytes]:
     """Make one request, with retries until its first audio is there.
 
@@ -43,6 +51,7 @@ async def begin_speech(
         span: Of the call.
         stack: Keeps the answer open.
         place: Keeps the place at the engine's limiter.
+        charge: What the request is charged to.
 
     Raises:
         AdapterError: The provider failed.
@@ -59,7 +68,11 @@ async def begin_speech(
         return answer, first
 
     with call.within_limit():
-        begun: tuple[SpokenAnswer, bytes] = await call.attempt(begin, span, prepared=prepared, after=place)
+        begun: tuple[SpokenAnswer, bytes] = await call.attempt(
+            begin, span, prepared=prepared, after=place, charge=charge
+        )
+    if charge is not None:
+        place.callback(charge.end, begun[0].usage)
     return begun
 
 
@@ -148,21 +161,27 @@ class ArrivingSpeech:
             await self._speak(piece, nursery)
 
     async def _speak(self, text: str, nursery: trio.Nursery) -> None:
-        prepared = self._call.prepare(attrs.evolve(self._request, text=text))
+        request = attrs.evolve(self._request, text=text)
+        prepared, charge = self._call.prepare(request), self._call.charge(request)
         spoken, part = trio.open_memory_channel[bytes | Exception](AHEAD)
         # They begin one after the other: with an engine that makes one request at a time, the earlier has the place.
         self.said.append(len(text))
-        await nursery.start(self._play, prepared, spoken, name="allm speech of a piece")
+        await nursery.start(self._play, prepared, charge, spoken, name="allm speech of a piece")
         await self._begun.send(part)
 
     async def _play(  # noqa: ASYNC114  (it has no context manager that starts it)
-        self, prepared: Any, spoken: trio.MemorySendChannel[bytes | Exception], *, task_status: trio.TaskStatus[None]
+        self,
+        prepared: Any,
+        charge: ServiceCharge | None,
+        spoken: trio.MemorySendChannel[bytes | Exception],
+        *,
+        task_status: trio.TaskStatus[None],
     ) -> None:
         """Make one request and pass its audio on; what goes wrong before the audio is raised by `start`."""
         with spoken, ExitStack() as place:
             async with AsyncExitStack() as stack:
                 try:
-                    answer, piece = await begin_speech(self._call, prepared, self._span, stack, place)
+                    answer, piece = await begin_speech(self._call, prepared, self._span, stack, place, charge)
                 except AdapterError as error:
                     raise typed(error, self._call.error_type) from error.__cause__
                 self.answers.append(answer)

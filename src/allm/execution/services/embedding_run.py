@@ -145,7 +145,8 @@ class EmbeddingRun:
             return response
 
         try:
-            response = await self.call.attempt(work, span, prepared=body)
+            charge = self.call.charge(attrs.evolve(self.request, inputs=batch))
+            response = await self.call.attempt(work, span, prepared=body, charge=charge)
             response = with_costs(response, self.request, batch, self.call.adapter.provider)
         except Exception as error:
             self._fail(error, nursery)

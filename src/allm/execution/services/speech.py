@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import attrs
 import trio
@@ -26,6 +26,9 @@ from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 from allm.runtime.service_costs import audio_usage
+
+if TYPE_CHECKING:
+    from allm.execution.services.charging import ServiceCharge
 
 __all__ = ["SpeechOptions", "SpeechStream", "stream_synthesize", "synthesize"]
 
@@ -152,7 +155,7 @@ def stream_synthesize(
         request = call.request_for(SpeechRequest(_ANY_TEXT))
         return StreamBlock(functools.partial(_arriving, call, request, text), EXAMPLE)
     request = call.request_for(SPEECH.request_of(text))
-    return StreamBlock(functools.partial(_opened, call, request, call.prepare(request)), EXAMPLE)
+    return StreamBlock(functools.partial(_opened, call, request, call.prepare(request), call.charge(request)), EXAMPLE)
 
 
 async def synthesize(
@@ -175,12 +178,14 @@ async def synthesize(
 
 
 @asynccontextmanager
-async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: Any) -> AsyncGenerator[SpeechStream]:
+async def _opened(
+    call: UnaryCall[Any, Any], request: SpeechRequest, prepared: Any, charge: ServiceCharge | None
+) -> AsyncGenerator[SpeechStream]:
     # The place at the limiter is held as long as the connection is in use: to the end of the audio or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
         reading: Reading[bytes] = Reading(call, place, "audio", EXAMPLE)
         async with call.surrounding(), AsyncExitStack() as stack:
-            answer, first = await begin_speech(call, prepared, span, stack, place)
+            answer, first = await begin_speech(call, prepared, span, stack, place, charge)
             reading.begin(answer.pieces, first)
             try:
                 yield SpeechStream(request, reading, call, [answer], [len(request.text)])

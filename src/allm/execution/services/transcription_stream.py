@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from typing import Any, Unpack, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import attrs
 
@@ -30,6 +30,9 @@ from allm.runtime.adapters import StreamedTranscription
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
+
+if TYPE_CHECKING:
+    from allm.execution.services.charging import ServiceCharge
 
 __all__ = ["TranscriptionStream", "in_one_piece", "stream_transcribe"]
 
@@ -131,7 +134,8 @@ def stream_transcribe(
     else:
         prepared = call.prepare(request)
         opening = functools.partial(in_one_piece, adapter, prepared)
-    return StreamBlock(functools.partial(_opened, call, request, opening, prepared), EXAMPLE)
+    charge = call.charge(request)
+    return StreamBlock(functools.partial(_opened, call, request, opening, prepared, charge), EXAMPLE)
 
 
 @asynccontextmanager
@@ -164,7 +168,7 @@ class _Given:
 
 @asynccontextmanager
 async def _opened(
-    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any, prepared: Any
+    call: UnaryCall[Any, Any], request: TranscriptionRequest, opening: Any, prepared: Any, charge: ServiceCharge | None
 ) -> AsyncGenerator[TranscriptionStream]:
     # The place at the limiter is held as long as the connection is in use: to the end of the answer or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
@@ -182,7 +186,9 @@ async def _opened(
                 return answer, first
 
             with call.within_limit():
-                answer, first = await call.attempt(begin, span, prepared=prepared, after=place)
+                answer, first = await call.attempt(begin, span, prepared=prepared, after=place, charge=charge)
+            if charge is not None:
+                place.callback(lambda: charge.end(stream.result().usage))
             stream._request_id = answer.request_id
             reading.begin(answer.events, first)
             try:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError, AllmError
+from allm.data.errors import AdapterError, AllmError, BudgetExceeded
 from allm.data.problems import Problem, refuse, unknown_option
 from allm.execution.failures import log_failure, name_model
 from allm.execution.options import application_defaults, engine_options, in_effect
@@ -25,10 +25,14 @@ from allm.http.trio_task import outside_trio
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 from allm.runtime.call_options import ExecutionOptions
+from allm.runtime.costs import charged
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import warn_of_shutdown
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import check_options, merged_options, values_for
+
+if TYPE_CHECKING:
+    from allm.execution.services.charging import ServiceCharge
 
 __all__ = ["Silence", "UnaryCall", "ask", "resolve_unary", "typed"]
 
@@ -98,6 +102,18 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         warn_of_shutdown(as_adapter(self.adapter).provider, getattr(request, "model", None))
         return self.adapter.prepare(request, self.adapter_options)
 
+    def charge(self, request: Any) -> ServiceCharge | None:
+        """What a request is charged to, if it is made under a budget or by a tool.
+
+        Raises:
+            BudgetExceeded: It does not fit.
+        """
+        if (accounts := charged.get()) is None:
+            return None
+        from allm.execution.services.charging import ServiceCharge
+
+        return ServiceCharge.of(accounts, self.adapter.provider, request)
+
     @contextmanager
     def running(self, **attributes: Any) -> Generator[telemetry.Span]:
         """Run the block within the time limit of the whole call, and with its telemetry span.
@@ -152,6 +168,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         prepared: Any = None,
         after: ExitStack | None = None,
         silence: Silence | None = None,
+        charge: ServiceCharge | None = None,
         moves_on: Callable[[AllmError], bool] | None = None,
     ) -> ResponseT:
         """Run `work`, with retries as the call's budget allows. To be used inside `started`.
@@ -162,6 +179,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             prepared: What `work` sends, as the adapter prepared it; the engine's limiter is told its size and its key.
             after: Takes over the place at the engine's limiter; None: it is released when `work` has ended.
             silence: Told when something has been sent: the limit of one request is then counted anew.
+            charge: What the request is charged to. With `after`, the caller says what it has cost in the end.
             moves_on: Of a member of a group: whether a failure ends its attempts at once, as another member is asked.
         """
         if self._retries is None:
@@ -170,7 +188,9 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         while True:
             seen = await self._retries.ready()
             try:
-                response = await self._once(work, prepared, after, silence)
+                response = await self._once(work, prepared, after, silence, charge)
+            except BudgetExceeded:
+                raise
             except AdapterError as raised:
                 error = raised
             except Exception as raised:
@@ -195,6 +215,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         prepared: Any,
         after: ExitStack | None,
         silence: Silence | None,
+        charge: ServiceCharge | None,
     ) -> ResponseT:
         limiter, limit = self.engine.limiter, self.execution_options.first_event_timeout
         with ExitStack() as stack:
@@ -208,10 +229,13 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             with trio.move_on_after(seconds(limit)) as scope:
                 if silence is not None:
                     silence.limit(scope, seconds(limit))
-                response = await work()
+                with nullcontext() if charge is None else charge.attempt():
+                    response: Any = await work()
                 if after is not None:
                     after.push(stack.pop_all())
-                return response
+                elif charge is not None:
+                    charge.end(getattr(response, "usage", None), getattr(response, "model", None))
+                return response  # type: ignore[no-any-return]
             raise timed_out("no response within", limit, "first_event_timeout", self.adapter.provider)
 
 
@@ -236,6 +260,7 @@ async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) 
         AdapterError: The provider failed, or could not be reached in time.
     """
     prepared = call.prepare(request)
+    charge = call.charge(request)
 
     async def send() -> ResponseT:
         response = await call.adapter.send(prepared)
@@ -243,7 +268,7 @@ async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) 
         return response
 
     with call.running(model=request.model, **attributes) as span:
-        response: Any = await call.attempt(send, span, prepared=prepared)
+        response: Any = await call.attempt(send, span, prepared=prepared, charge=charge)
         if telemetry.handlers:
             span.attributes.update(call.service.facts(request, response))
     complete: ResponseT = attrs.evolve(response, metadata={**request.metadata, **response.metadata})

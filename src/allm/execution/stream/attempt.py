@@ -36,10 +36,10 @@ from allm.execution.telemetry_facts import answer_content, call_content, call_fa
 from allm.http.answer_size import AnswerSize
 from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
-from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
+from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 
 if TYPE_CHECKING:
-    from allm.runtime.rate_limit import Limiter, LimiterPlace
+    from allm.runtime.rate_limit import LimiterPlace
 
 __all__ = ["Held", "run_attempts", "run_model_call"]
 
@@ -60,11 +60,7 @@ _PRECISION = 0.01
 
 @define(eq=False)
 class Held:
-    """The events of an attempt that came before its content, and the usage of abandoned attempts.
-
-    Attributes:
-        since, first_event, first_content: When the call, the answer and its content began, on the Trio clock.
-    """
+    """The events of an attempt before its content, and the usage of abandoned attempts; times are of the Trio clock."""
 
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
     abandoned: Usage | None = attrs.field(default=None, init=False)
@@ -118,6 +114,7 @@ class _Attempt:
         shown: Events were shown to the consumer, so the attempt can no longer be retried.
         ended: The last event of the response has arrived.
         failure: How the attempt failed before anything was shown.
+        charge: An `AnswerCharge`, where the call is made under a budget or by a tool.
     """
 
     send: BurstSender
@@ -133,6 +130,7 @@ class _Attempt:
     shown: bool = False
     ended: bool = False
     failure: Failed | None = None
+    charge: Any = None
 
     async def __call__(self, *events: AdapterEvent) -> None:
         events = self._to_show(events)
@@ -168,6 +166,8 @@ class _Attempt:
             kinds = set(map(type, events))
             if not kinds.isdisjoint(_NOTED):
                 events = self._note(events, kinds)
+        if self.charge is not None and (over := self.charge.add(events)) is not None:
+            events, self.ended = (*events, over), True
         return events if self.shown else self._hold(events)
 
     def _moved(self, *, waited: bool) -> None:
@@ -177,7 +177,7 @@ class _Attempt:
         if waited or now - self._moved_at > self.gap * _PRECISION:
             self._moved_at = now
             self.scope.deadline = now + self.gap
-        if self.size.is_full:
+        if self.size.is_full or (self.charge is not None and self.charge.is_cut):
             self.scope.cancel()  # the answer has ended, whatever else the adapter would read
 
     def retryable_error(self, failure: Failed) -> AdapterError | None:
@@ -233,10 +233,6 @@ async def run_model_call(
             so that the stream's span is that of the call.
     """
     held = Held()
-    if call.execution_options.compact is not None and not call.engine.is_group:
-        from allm.execution.compaction import compacted_if_near
-
-        call, prepared = await compacted_if_near(call, prepared)
     if context.span is None:
         await _until_ended(call, prepared, context, held, None)
     elif response is None:
@@ -245,8 +241,7 @@ async def run_model_call(
         finally:
             context.span.attributes.update(held.times())
     else:
-        content = functools.partial(call_content, call)
-        name = "members" if call.engine.is_group else "model_call"
+        name, content = "members" if call.engine.is_group else "model_call", functools.partial(call_content, call)
         with telemetry.span(name, call_facts(call), content=content) as span:
             try:
                 await _until_ended(call, prepared, context, held, span)
@@ -277,14 +272,9 @@ async def run_attempts(
     send: BurstSender,
     held: Held,
     span: telemetry.Span | None,
-    moves_on: Callable[[AllmError], bool] | None = None,
+    moves_on: Callable[[AllmError], bool] | None = None,  # of a member of a group: whether another is asked at once
 ) -> Failed | None:
-    """Make attempts until one has ended, or no other is made; returns the failure if nothing was shown before it.
-
-    Args:
-        send, held: Take what is shown, and what comes before the content.
-        moves_on: Of a member of a group: whether this failure ends its attempts at once, as another member is asked.
-    """
+    """Make attempts until one has ended, or no other is made; returns the failure if nothing was shown before it."""
     if call.engine.is_group:
         from allm.execution.group.run import run_group
 
@@ -293,37 +283,40 @@ async def run_attempts(
     if not prices_are_loaded(provider):
         await in_thread(functools.partial(load_prices, provider))
     if call.execution_options.compact is not None:
-        from allm.execution.compaction import still_too_long
+        from allm.execution.compaction import fitted
 
-        if (error := still_too_long(call, prepared)) is not None:
-            name_model(error, call.request.model)
-            return Failed(error)
+        if isinstance(made := await fitted(call, prepared), AllmError):
+            return Failed(made)
+        call, prepared = made
     return await _retried(call, prepared, context, send, held, span, moves_on)
 
 
 async def _retried(
     call: ModelCall, prepared: Any, context: StreamContext, send: BurstSender, held: Held, span: Any, moves_on: Any
 ) -> Failed | None:
-    options, limiter = call.execution_options, call.engine.limiter
+    options, limiter, overflowed = call.execution_options, call.engine.limiter, False
     patience = None if limiter is None else getattr(limiter, "patience", None)
     retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id, patience)
     failure: Failed | None = None
-    overflowed = False
     try:
         while True:
-            run = _attempt if limiter is None else functools.partial(_limited, limiter, context.deadline)
-            failure, attempt = await run(call, prepared, send, held)
+            if limiter is None:
+                failure, attempt = await _attempt(call, prepared, send, held)
+            else:
+                from allm.execution.places import limited_attempt
+
+                run = functools.partial(_attempt, call, prepared, send, held)
+                failure, attempt = await limited_attempt(limiter, call, prepared, context.deadline, run)
             if failure is None:
                 return None
             if attempt.shown:
                 await send.send(held.take(failure))
                 return None
-            if options.compact is not None and not overflowed and failure.error.reason == "context_length_exceeded":
-                from allm.execution.compaction import compacted
+            if options.compact is not None and not overflowed:
+                from allm.execution.compaction import compacted_after
 
-                overflowed = True
-                if (shorter := await compacted(call)) is not None:
-                    call, prepared = shorter
+                if (shorter := await compacted_after(call, failure)) is not None:
+                    (call, prepared), overflowed = shorter, True
                     held.abandon()
                     continue
             if (error := attempt.retryable_error(failure)) is None or not await retries.wait_to_retry(
@@ -336,15 +329,6 @@ async def _retried(
         if failure is not None:  # why it was to be sent again
             error.__cause__ = error.__cause__ or failure.error
         return Failed(error)
-
-
-async def _limited(
-    limiter: Limiter, deadline: float, call: ModelCall, prepared: Any, send: BurstSender, held: Held
-) -> tuple[Failed | None, _Attempt]:
-    from allm.execution.places import limited, place_of
-
-    place = place_of(call.adapter.provider, call.request.model, prepared, deadline)
-    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
 
 
 async def _attempt(
@@ -368,15 +352,7 @@ async def _attempt(
     )
     error: AllmError | None = None
     with scope:
-        try:
-            if isinstance(prepared, ChangedEvents):
-                await prepared.stream(adapter, attempt)
-            else:
-                await adapter.stream(prepared, attempt)
-        except AllmError as raised:
-            error = raised
-        except Exception as raised:
-            error = adapter_raised(adapter.provider, raised)
+        error = await _sent(call, prepared, attempt)
     if attempt.ended:
         if error is not None:
             logger.debug("the adapter failed after the end of its response", exc_info=error)
@@ -398,3 +374,26 @@ async def _attempt(
     if place is not None:
         place.note((failure,))
     return failure, attempt
+
+
+async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError | None:
+    """Let the adapter send an attempt and emit its events; returns what it raised."""
+    adapter = call.adapter
+    error: AllmError | None = None
+    try:
+        if (accounts := charged.get()) is not None:
+            from allm.execution.budgeting import begin_answer
+
+            attempt.charge, prepared = begin_answer(accounts, call, prepared, attempt.size)
+        if isinstance(prepared, ChangedEvents):
+            await prepared.stream(adapter, attempt)
+        else:
+            await adapter.stream(prepared, attempt)
+    except AllmError as raised:
+        error = raised
+    except Exception as raised:
+        error = adapter_raised(adapter.provider, raised)
+    finally:
+        if attempt.charge is not None:
+            attempt.charge.settle(error)
+    return error

@@ -44,6 +44,7 @@ from allm.execution.journal import Unfinished
 from allm.execution.stream.fold import DELTAS, Fold, Hidden
 from allm.execution.stream.inbox import Inbox, with_messages
 from allm.execution.telemetry_facts import response_facts
+from allm.runtime.costs import Tally
 
 __all__ = ["ChatFold", "StepFold", "StreamCollector", "fold_burst", "message_with_results", "total_usage"]
 
@@ -171,10 +172,10 @@ _CALL_EVENTS: dict[type, Callable[[StreamCollector, Any], None]] = {
 }
 
 
-def total_usage(responses: Iterable[Response]) -> Usage:
-    """The sum of the usage of several responses, including their abandoned attempts."""
-    used = ((response.abandoned_usage, response.usage) for response in responses)
-    return reduce(operator.add, (usage for both in used for usage in both if usage is not None), Usage())
+def total_usage(steps: Iterable[StepResult]) -> Usage:
+    """The sum of the usage of several steps, including abandoned attempts and what tools have used themselves."""
+    used = ((step.response.abandoned_usage, step.response.usage, step.tool_usage) for step in steps)
+    return reduce(operator.add, (usage for all_of in used for usage in all_of if usage is not None), Usage())
 
 
 def message_with_results(message: Message, results: dict[str, Message], why: str = "cancelled") -> list[Message]:
@@ -187,10 +188,15 @@ def message_with_results(message: Message, results: dict[str, Message], why: str
 
 @define(eq=False)
 class StepFold:
-    """Folds the events of one step that starts from `thread`."""
+    """Folds the events of one step that starts from `thread`.
+
+    Attributes:
+        tools: What calls have used that the step's tools made themselves, where the step itself runs with this fold.
+    """
 
     thread: Thread
     output_type: Any = None
+    tools: Tally = attrs.field(factory=Tally, init=False)
     _collector: StreamCollector = attrs.field(init=False)
     _results: dict[str, Message] = attrs.field(factory=dict, init=False)
     _earlier_response: Response | None = attrs.field(default=None, init=False)
@@ -227,6 +233,7 @@ class StepFold:
             response=response,
             tool_results=tuple(message for message in messages if message.role == "tool"),
             cancelled=response.error is None,
+            tool_usage=self.tools.usage,
         )
 
     def failure(self) -> AllmError | None:
@@ -324,20 +331,20 @@ class ChatFold:
         steps = list(self._steps)
         error: AllmError | None = None
         thread = self._current.thread
-        responses = [step.response for step in steps]
+        begun = list(steps)
         if self._begun:
             partial = self._current.result()
             thread = partial.thread
             error = partial.response.error
-            responses.append(partial.response)
+            begun.append(partial)
         if self.inbox is not None and self.inbox.sent:
             thread = with_messages(thread, self.inbox.missing(self._joined))
         return ChatResult(
             thread=thread,
-            final_response=responses[-1] if responses else None,
+            final_response=begun[-1].response if begun else None,
             steps=steps,
             halted_reason="error" if error is not None else "cancelled",
-            usage=total_usage(responses),
+            usage=total_usage(begun),
             error=error,
         )
 

@@ -217,6 +217,12 @@ class Fake:
         _check_preflight(script)
         return _FakeCall(request, script)
 
+    def prepare_again(self, prepared: _FakeCall, request: Request, _options: AdapterOptions) -> _FakeCall:
+        """The same call with a changed request, such as a lower `max_tokens`: it has its script already."""
+        self.requests[:] = [request if known is prepared.request else known for known in self.requests]
+        prepared.request = request
+        return prepared
+
     def _take(self) -> Script | None:
         if self._next >= len(self._scripts):
             return None
