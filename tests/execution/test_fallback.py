@@ -418,6 +418,14 @@ async def test_counts_and_choices_with_a_group():
         await allm.list_models(group)
 
 
+async def test_many_requests_ask_a_group():
+    """`allm.bulk` takes it as any engine, and its retries are those of each member."""
+    group = allm.fallback(engine(*[[fake.error(BUSY)]] * 3), allm.Engine(adapter=Fake(respond=lambda _request: "hi")))
+    async with allm.bulk(group, ["a", "b", "c"]) as run:
+        answers = [item.response.output_text async for item in run]
+    assert answers == ["hi"] * 3
+
+
 async def test_it_can_be_cancelled_everywhere():
     """At every moment, in a turn with a tool."""
     tool = allm.Tool("look", "Looks.", handler=lambda _arguments: "seen")

@@ -8,6 +8,7 @@ import trio
 
 import allm
 from allm import fake, telemetry
+from allm.adapters import AdapterWrapper
 from allm.providers import (
     FakeEmbeddings,
     FakeImages,
@@ -157,3 +158,40 @@ async def test_cancelled_everywhere():
     assert (await cancel_everywhere(lambda: allm.embed(group, "a"))).trials > 10
     group = allm.hedge(speech(b"one"), speech(b"two"), after=0)
     assert (await cancel_everywhere(lambda: allm.synthesize(group, "a"))).trials > 10
+
+
+async def test_costs_are_those_of_whoever_answers():
+    """Each provider has its own prices."""
+    speaks = allm.Engine(speech_adapter=Priced(FakeSpeech()), speech_model="tts-1")
+    alone = await allm.synthesize(speaks, "hello there")
+    assert alone.usage.total_cost is not None
+    for group in (allm.fallback(allm.Engine(), speaks), allm.hedge(speaks, speaks, after=5)):
+        assert (await allm.synthesize(group, "hello there")).usage == alone.usage
+
+
+class Priced(AdapterWrapper):
+    """A fake whose prices are OpenAI's."""
+
+    @property
+    def provider(self):
+        return "openai"
+
+
+async def test_limiters_are_those_of_the_members():
+    """Each attempt has its place at the limiter of its own engine, and gives it back."""
+    limiters = [trio.CapacityLimiter(1), trio.CapacityLimiter(1)]
+    held = []
+
+    class Watched(AdapterWrapper):
+        async def send(self, prepared):
+            held.append([limiter.borrowed_tokens for limiter in limiters])
+            return await self.inner.send(prepared)
+
+    adapters = FakeEmbeddings(script=[[fake.error(BUSY)]]), FakeEmbeddings()
+    engines = [
+        allm.Engine(embedding_adapter=Watched(adapter), limiter=limiter)
+        for adapter, limiter in zip(adapters, limiters, strict=True)
+    ]
+    await allm.embed(allm.fallback(*engines), "a")
+    assert held == [[1, 0], [0, 1]]
+    assert [limiter.borrowed_tokens for limiter in limiters] == [0, 0]

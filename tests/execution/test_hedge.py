@@ -221,3 +221,26 @@ async def test_it_can_be_cancelled_everywhere():
 
     assert (await cancel_everywhere(fold)).trials > 20
     assert (await cancel_everywhere(stream)).trials > 20
+
+
+async def test_a_budget_counts_the_losers(autojump_clock):
+    """What they have reported, and one that can pay for no engine is told of as a budget, not as a refusal."""
+    slow = engine([fake.usage(input_tokens=100, output_tokens=0), fake.delay(60), fake.text("late")], model="a")
+    fast = engine([fake.text("hi"), fake.usage(input_tokens=10, output_tokens=2)], model="b")
+    with allm.budget(tokens=100_000) as budget:
+        response = await allm.generate(allm.hedge(slow, fast, after=1), "hi")
+    assert response.output_text == "hi"
+    assert budget.spent.tokens >= 112
+    assert budget.spent.calls == 2
+    group = allm.fallback(engine([fake.text("a")], model="a"), engine([fake.text("b")], model="b"))
+    with allm.budget(calls=0), pytest.raises(allm.BudgetExceeded):
+        await allm.generate(group, "hi")
+
+
+async def test_a_budget_counts_services_of_groups_once(autojump_clock):
+    """Each member's requests are charged, and the call of the group is not."""
+    first = allm.providers.FakeEmbeddings(script=[[fake.error(BUSY)]])
+    members = [allm.Engine(embedding_adapter=each) for each in (first, allm.providers.FakeEmbeddings())]
+    with allm.budget(calls=10) as budget:
+        await allm.embed(allm.fallback(*members), "a")
+    assert budget.spent.calls == 2

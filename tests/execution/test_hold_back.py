@@ -6,7 +6,7 @@ import pytest
 import trio
 
 import allm
-from allm.execution.retrying import MAX_HELD_BYTES, MAX_HELD_EVENTS
+from allm.execution.stream.attempt import MAX_HELD_BYTES, MAX_HELD_EVENTS
 
 BUSY = allm.AdapterError("overloaded", reason="overloaded")
 POLICY = allm.RetryPolicy(jitter=0)

@@ -174,3 +174,16 @@ def test_it_can_be_copied():
     assert pickle.loads(pickle.dumps(AdapterWrapper("x"))).inner == "x"  # noqa: S301
     with pytest.raises(AttributeError):
         wrapper.no_such_member  # noqa: B018
+
+
+async def test_what_is_changed_stays_changed_under_a_budget():
+    """A budget that lowers `max_tokens` has the call prepared again: through the wrapper, and with one script."""
+    said = []
+    model = Fake(respond=lambda request: said.append(request.messages[-1].text) or "fine")
+    for wrapper in (Loud(model), Loud(AdapterWrapper(model))):
+        with allm.budget(tokens=500):
+            await allm.generate(allm.Engine(adapter=wrapper), "quiet words")
+    assert set(said) == {"QUIET WORDS"}
+    scripted = Fake(script=[fake.text("one")])
+    with allm.budget(tokens=500):
+        assert (await allm.generate(allm.Engine(adapter=Loud(scripted)), "x")).output_text == "one"

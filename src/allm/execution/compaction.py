@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.errors import AdapterError, BudgetExceeded, OptionError
+from allm.data.errors import AdapterError, AllmError, BudgetExceeded, OptionError
 from allm.data.events import Failed
 from allm.data.message import Thread, thread_problems
 from allm.data.problems import refuse
@@ -18,7 +18,7 @@ from allm.execution.options import ModelCall, check_answered, prepare_call
 from allm.runtime.catalog import lookup
 from allm.runtime.fitting import check_length, was_too_long
 
-__all__ = ["OnTrio", "compacted", "compacted_after", "compacted_if_near", "still_too_long"]
+__all__ = ["OnTrio", "compacted", "compacted_after", "fitted"]
 
 _NEAR = 0.8
 """What part of the model's limit an estimate may reach: it may be too low by as much as is left."""
@@ -48,6 +48,17 @@ async def compacted_if_near(call: ModelCall, prepared: Any) -> tuple[ModelCall, 
     if tokens <= _NEAR * info.context_window - (request.max_tokens or 0) and not was_too_long(provider, request):
         return call, prepared
     return await compacted(call) or (call, prepared)
+
+
+async def fitted(call: ModelCall, prepared: Any) -> tuple[ModelCall, Any] | AllmError:
+    """The call as it is sent first, and what was prepared of it; or why it is not sent.
+
+    Raises:
+        Exception: Raised by the function.
+        AllmError: What it returned cannot be sent.
+    """
+    call, prepared = await compacted_if_near(call, prepared)
+    return still_too_long(call, prepared) or (call, prepared)
 
 
 def still_too_long(call: ModelCall, prepared: Any) -> AdapterError | None:

@@ -32,22 +32,6 @@ around it.
 """
 
 
-def format_of(hint: Any) -> JsonSchema:
-    """The `JsonSchema` of a type, with the type as its `output_type`.
-
-    Raises:
-        ValidationError: `no_schema`: no JSON Schema says what the type does.
-    """
-    from allm.data.types.output import answer_name, answer_schema
-    from allm.data.types.shapes import name_of
-
-    try:
-        schema = answer_schema(hint)
-    except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
-    return JsonSchema(answer_name(hint), schema, output_type=hint)
-
-
 def asked_for(
     adapter: Any, request: Request, wanted: JsonSchema, options: AdapterOptions, mode: str
 ) -> tuple[Request, NewChange | None]:
@@ -176,3 +160,19 @@ def is_native(adapter: Any, request: Request, wanted: JsonSchema, options: Adapt
         ValidationError: As for `asked_for`.
     """
     return _chosen(adapter, request, wanted, options, mode) == "native"
+
+
+def format_of(hint: Any) -> JsonSchema:
+    """The `JsonSchema` of a type, with the type as its `output_type`.
+
+    Raises:
+        ValidationError: `no_schema`: no JSON Schema says what the type does.
+    """
+    from allm.data.types.output import answer_name, answer_schema
+    from allm.data.types.shapes import name_of
+
+    try:
+        schema = answer_schema(hint)
+    except TypeError as error:
+        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
+    return JsonSchema(answer_name(hint), schema, output_type=hint)

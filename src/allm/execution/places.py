@@ -14,7 +14,7 @@ from allm.http.call import HttpCall, answer_headers
 from allm.http.headers import is_secret
 from allm.runtime.limiter import Limiter, LimiterPlace
 
-__all__ = ["in_place", "limited", "place_of"]
+__all__ = ["in_place", "limited_attempt", "place_of"]
 
 T = TypeVar("T")
 
@@ -54,6 +54,18 @@ async def limited(limiter: Limiter, place: LimiterPlace, work: Callable[[], Awai
         return await in_place(place, work)
     finally:
         limiter.release_on_behalf_of(place)
+
+
+async def limited_attempt(
+    limiter: Limiter, call: Any, prepared: Any, deadline: float, run: Callable[[LimiterPlace], Awaitable[T]]
+) -> T:
+    """Make an attempt of a model call in its place; arguments are those of `limited` and `place_of`.
+
+    Raises:
+        AdapterError: The limiter has no room before a deadline.
+    """
+    place = place_of(call.adapter.provider, call.request.model, prepared, deadline)
+    return await limited(limiter, place, lambda: run(place))
 
 
 async def in_place(place: LimiterPlace, work: Callable[[], Awaitable[T]]) -> T:

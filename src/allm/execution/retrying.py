@@ -6,31 +6,20 @@ started: the caller gets the error now, with the provider's `retry_after`, inste
 
 With a limiter that slows all calls when one is refused, a refusal uses up no attempt: it says nothing about the
 request. The limiter's patience bounds how long that goes on.
-
-What the errors of time limits say is here too, since their number of seconds bounds the retries.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, get_args
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AdapterError
-from allm.data.events import (
-    AdapterEvent,
-    Failed,
-    MessageCompleted,
-    MessagesAdded,
-    RawChunk,
-    StepCompleted,
-    UsageReported,
-)
-from allm.data.json.text import measure
+from allm.data.errors import AdapterError, AllmError
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessagesAdded, StepCompleted
 from allm.data.response import Usage
 from allm.execution.failures import log_retry, name_model
 from allm.http.retry_after import retry_after_in
@@ -41,21 +30,16 @@ if TYPE_CHECKING:
     from allm.execution.options import ModelCall
     from allm.execution.stream.event_stream import StreamContext
 
-__all__ = ["Held", "Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
+__all__ = ["Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
 
-_BETWEEN_STEPS = (StepCompleted, MessagesAdded)
+_ENDS = frozenset({MessageCompleted, Failed})
 _UNFINISHED = (
-    *(event for event in get_args(AdapterEvent) if event not in {MessageCompleted, Failed}),
-    *_BETWEEN_STEPS,
+    *(event for event in get_args(AdapterEvent) if event not in _ENDS),
+    StepCompleted,
+    MessagesAdded,
     type(None),
 )
 """Types of the newest event while a response is unfinished or has not begun."""
-
-
-MAX_HELD_EVENTS = 64
-"""Most events to hold back; providers send one to three before the content."""
-MAX_HELD_BYTES = 1024 * 1024
-"""Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 
 
 @define(eq=False)
@@ -71,7 +55,6 @@ class Retries:
         span: The telemetry span that the retry events belong to.
         model, session_id: For the log.
         patience: Seconds from the first refusal on in which refusals use up no attempts; None: they always do.
-        is_member: Whether the call is one of several that stand for one, and logs at DEBUG.
     """
 
     policy: RetryPolicy | None
@@ -80,7 +63,6 @@ class Retries:
     model: str | None = None
     session_id: str | None = None
     patience: float | None = None
-    is_member: bool = False
     _refused_since: float | None = attrs.field(default=None, init=False)
     _refusals: int = attrs.field(default=0, init=False)
     _failures: int = attrs.field(default=0, init=False)
@@ -103,6 +85,7 @@ class Retries:
         *,
         deadline: float = float("inf"),
         abandoned: Usage | None = None,
+        moves_on: Callable[[AllmError], bool] | None = None,
     ) -> bool:
         """Decide whether to retry a request, and if so, wait until it is time.
 
@@ -111,10 +94,13 @@ class Retries:
             seen: What `ready` returned before the request was sent; None for calls that send one request at a time.
             deadline: The end of the call on the Trio clock, where no surrounding scope has it.
             abandoned: The usage that the provider reported before the failure.
+            moves_on: Of a member of a group: whether another is asked instead. Logged at DEBUG.
         """
         if error.retry_after is None and error.retryable:
             # An error inside a stream has no headers of its own; OpenAI and others put the wait into the message.
             error.retry_after = retry_after_in(error.message)
+        if moves_on is not None and moves_on(error):
+            return False
         now = trio.current_time()
         delay = self._delay_of_refusal(error, now)
         free = delay is not None
@@ -142,7 +128,7 @@ class Retries:
             usage=abandoned,
         )
         known = {"provider": error.provider or self.provider, "model": error.model or self.model}
-        level = logging.DEBUG if self.is_member else logging.INFO
+        level = logging.INFO if moves_on is None else logging.DEBUG
         log_retry(attempt, error, delay, self.span, level, **known, session_id=self.session_id)
         await trio.sleep(delay)
         return True
@@ -168,46 +154,6 @@ class Retries:
         return delay
 
 
-@define(eq=False)
-class Held:
-    """The events of an attempt that came before its content, and the usage of abandoned attempts.
-
-    Attributes:
-        since, first_event, first_content: When the call, the answer and its content began, on the Trio clock.
-    """
-
-    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
-    abandoned: Usage | None = attrs.field(default=None, init=False)
-    _size: int = attrs.field(default=0, init=False)
-    since: float = attrs.field(default=0.0, init=False)
-    first_event: float | None = attrs.field(default=None, init=False)
-    first_content: float | None = attrs.field(default=None, init=False)
-
-    def times(self) -> dict[str, float]:
-        """For telemetry: seconds until the first event and the first content, as far as they came."""
-        times = {"time_to_first_event": self.first_event, "time_to_first_token": self.first_content}
-        return {name: when - self.since for name, when in times.items() if when is not None}
-
-    def add(self, events: tuple[AdapterEvent, ...]) -> bool:
-        """Hold `events` back; False once there are more than the bounds allow."""
-        self.events += events
-        shown = (event.payload for event in events if isinstance(event, RawChunk))
-        self._size += sum(measure(payload, most=MAX_HELD_BYTES, deepest=MAX_HELD_BYTES).size for payload in shown)
-        return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
-
-    def usage(self) -> Usage | None:
-        """The usage of the attempt, as far as it was reported."""
-        reports = [event.usage for event in self.events if isinstance(event, UsageReported)]
-        return functools.reduce(Usage.merge, reports) if reports else None
-
-    def abandon(self) -> None:
-        """Drop the events of an attempt that is going to be retried, and keep its usage."""
-        used = self.usage()
-        self.events, self._size = [], 0
-        if used is not None:
-            self.abandoned = used if self.abandoned is None else self.abandoned + used
-
-
 def adapter_raised(provider: str | None, raised: Exception) -> AdapterError:
     """An `AdapterError` for an exception of another class that escaped from an adapter."""
     error = AdapterError(
@@ -231,11 +177,6 @@ def request_timed_out(limit: float | None, provider: str | None) -> AdapterError
     return timed_out("the call took longer than", limit, "request_timeout", provider)
 
 
-def seconds(limit: float | None) -> float:
-    """A limit in the form that Trio's scopes take; None means no limit."""
-    return float("inf") if limit is None else limit
-
-
 async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:
     """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
     error = request_timed_out(limit, call.adapter.provider)
@@ -244,3 +185,8 @@ async def fail_at_limit(context: StreamContext, limit: float | None, call: Model
     if isinstance(context.send.last, _UNFINISHED):
         await context.send.send((Failed(error),))
     return error
+
+
+def seconds(limit: float | None) -> float:
+    """A limit in the form that Trio's scopes take; None means no limit."""
+    return float("inf") if limit is None else limit

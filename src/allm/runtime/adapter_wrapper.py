@@ -78,6 +78,10 @@ class AdapterWrapper(Adapter):
             found = getattr(self.inner, name)
             if name == "prepare_stream":
                 return lambda request, options: found(self.changed(request, options), options)
+            if name == "prepare_again":  # what it was prepared to is the inner adapter's only if `prepare` is ours
+                if type(self).prepare is not AdapterWrapper.prepare:
+                    raise AttributeError(name)
+                return lambda prepared, request, options: found(prepared, self.changed(request, options), options)
             return found
 
     @property

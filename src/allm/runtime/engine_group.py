@@ -141,7 +141,7 @@ class EngineGroup(Engine):
         if given or params:
             members = tuple(_changed(member, given, params) for member in members)
         for name, value in (
-            *_KEPT.items(),
+            *((name, kept) for name, kept in _KEPT.items() if name != "retry"),  # which others read from the engine
             ("adapter", GroupAdapter([member.adapter for member in members])),
             ("params", {name: value for name, value in self.params.items() if name in OF_CALL}),
             ("members", members),

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AllmError, EngineError
+from allm.data.errors import AllmError, BudgetExceeded, EngineError
 from allm.data.message import user
 from allm.data.problems import refuse
 from allm.data.request import request_problems
@@ -199,6 +199,8 @@ def _check_given(call: ModelCall, group: EngineGroup) -> None:
 
 def all_refused(refusals: Sequence[tuple[Named, AllmError]]) -> AllmError:
     """The error for a call that no member can make."""
+    if (over := next((error for _, error in refusals if isinstance(error, BudgetExceeded)), None)) is not None:
+        return over  # with more money it could have been made
     if len(refusals) == 1:
         return refusals[0][1]
     told = "; ".join(f"{member.name}: {error.message}" for member, error in refusals)

@@ -58,9 +58,10 @@ async def _begun(member: UnaryMember, asked: Any, prepared: Any, stack: AsyncExi
             raise AdapterError("there is nothing in the response", reason="malformed_response")
         await stack.enter_async_context(attempt.pop_all())
     changes: dict[str, Any] = {name: _Again(first, items)}
-    if isinstance(answer, SpokenAnswer):
-        said = len(asked.text)
-        changes["usage"] = audio_usage(adapter.provider, member.model, answer.usage or Usage(), characters=said)
+    if isinstance(answer, SpokenAnswer):  # priced here, where it is known who has said it
+        characters = len(asked.text)
+        usage = audio_usage(adapter.provider, member.model, answer.usage or Usage(), characters=characters)
+        changes["usage"] = None if usage == Usage() else usage
     return attrs.evolve(answer, **changes)
 
 

@@ -22,8 +22,7 @@ from allm.execution.failures import log_member
 from allm.execution.group.contest import Contest, Contestant
 from allm.execution.group.members import Candidate, PreparedMembers
 from allm.execution.group.run import MovesOn, failure_of_all, run_member, tell_of_attempt, tell_of_skipped
-from allm.execution.retrying import Held
-from allm.execution.stream.attempt import released
+from allm.execution.stream.attempt import Held
 from allm.execution.stream.block import nursery_boundary
 from allm.execution.stream.event_stream import Burst, BurstSender, StreamContext
 from allm.runtime import telemetry
@@ -147,7 +146,7 @@ class _Runner(BurstSender, Contestant):
             self.race.held.first_content = trio.current_time()
             self.race.held.events = list(burst)
             self.waiting, self.is_open = (), True
-            burst = released(self.race.held)
+            burst = self.race.held.take()
         await self.race.send.send(burst)
 
     def leave(self, burst: Burst) -> None:

@@ -20,8 +20,7 @@ from allm.data.events import Failed
 from allm.execution.failures import log_member
 from allm.execution.group.circuit import circuits_of, in_order
 from allm.execution.group.members import Candidate, Named, PreparedMembers
-from allm.execution.retrying import Held
-from allm.execution.stream.attempt import run_attempts
+from allm.execution.stream.attempt import Held, run_attempts
 from allm.execution.stream.event_stream import Burst, BurstSender, StreamContext
 from allm.execution.stream.folds import StreamCollector
 from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
@@ -112,10 +111,6 @@ async def run_member(
     """Let one member make its attempts, with a span of its own."""
     call, prepared = candidate.call(), candidate.prepared
     assert call is not None  # noqa: S101  (it is ready)
-    if call.execution_options.compact is not None and not call.engine.is_group:
-        from allm.execution.compaction import compacted_if_near
-
-        call, prepared = await compacted_if_near(call, prepared)
     if span is None:
         return await run_attempts(call, prepared, context, send, held, None, moves_on)
     began = trio.current_time()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -23,9 +23,6 @@ from allm.runtime.costs import load_prices
 from allm.runtime.engine_group import EngineGroup, of_one_provider
 from allm.runtime.option_table import OF_CALL, merged_options, values_for
 
-if TYPE_CHECKING:
-    from allm.execution.services.charging import ServiceCharge
-
 __all__ = ["GroupCall", "resolve_members"]
 
 
@@ -34,6 +31,10 @@ class GroupCall(UnaryCall[RequestT, ResponseT]):
     """The call of a group. The attempts are the members': each has its own retries, limits and limiter."""
 
     members: list[UnaryMember] = attrs.field(kw_only=True)
+
+    def charge(self, request: Any) -> None:  # noqa: ARG002
+        """None: each member's request is charged."""
+        return
 
     @asynccontextmanager
     async def surrounding(self) -> AsyncGenerator[None]:
@@ -48,19 +49,16 @@ class GroupCall(UnaryCall[RequestT, ResponseT]):
                 finally:
                     members.nursery.cancel_scope.cancel()
 
-    def charge(self, request: Any) -> None:
-        """None: what a member asks is charged when it does."""
-
     async def attempt(
         self,
         work: Callable[[], Awaitable[ResponseT]],
         span: telemetry.Span,
         *,
-        prepared: Any = None,  # noqa: ARG002  each member has its own
+        prepared: Any = None,  # noqa: ARG002  (each member has its own)
         after: ExitStack | None = None,
         silence: Silence | None = None,  # noqa: ARG002  of uploads, which no group has
-        charge: ServiceCharge | None = None,  # noqa: ARG002  as `prepared`
         moves_on: Callable[[AllmError], bool] | None = None,
+        charge: Any = None,  # noqa: ARG002  (each member has its own)
     ) -> ResponseT:
         """Run `work`, in which the members make their attempts."""
         for member in self.members:

@@ -70,7 +70,8 @@ class Request:
         if member.index not in self._prepared and member.index not in self.refusals:
             try:
                 request = member.call.request_for(self.given)
-                self._prepared[member.index] = request, self._prepare(member.call, request)
+                prepared = self._prepare(member.call, request)
+                self._prepared[member.index] = request, prepared, member.call.charge(request)
             except AllmError as error:
                 self.refusals[member.index] = error
         return member.index in self._prepared
@@ -81,9 +82,9 @@ class Request:
         adapter: Any = call.adapter
         return adapter.prepare_stream(request, call.adapter_options)
 
-    def of(self, member: UnaryMember) -> tuple[Any, Any]:
-        """The member's request, and what its adapter prepared."""
-        prepared: tuple[Any, Any] = self._prepared[member.index]
+    def of(self, member: UnaryMember) -> tuple[Any, Any, Any]:
+        """The member's request, what its adapter prepared, and what it is charged to."""
+        prepared: tuple[Any, Any, Any] = self._prepared[member.index]
         return prepared
 
 
@@ -301,25 +302,25 @@ class UnaryMembers(Adapter):
             AdapterError: They failed.
         """
         running = running_request.get()
-        call, (asked, prepared) = member.call, request.of(member)
+        after = after or running.after
+        call, (asked, prepared, charge) = member.call, request.of(member)
         facts = {"provider": call.adapter.provider, "model": member.model}
-        charge, place = call.charge(asked), after or running.after
         with telemetry.span(call.service.span, facts) as span:
             try:
                 answer = await call.attempt(
                     lambda: once(member, asked, prepared),
                     span,
                     prepared=prepared,
-                    after=place,
+                    after=after,
                     charge=charge,
                     moves_on=moves_on or running.moves_on,
                 )
             except AdapterError as error:
                 log_member(member.name, error, span)
                 raise
-            if charge is not None and place is not None:
-                place.callback(charge.end, getattr(answer, "usage", None))
             span.attributes.update(usage=getattr(answer, "usage", None))
+        if charge is not None and after is not None:  # it has ended when it has been read
+            after.callback(charge.end, answer)
         running.span.attributes.update(facts)
         return answer
 

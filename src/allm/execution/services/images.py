@@ -32,12 +32,18 @@ class ImageOptions(UnaryOptions, total=False):
     user: str | None
 
 
+def _priced(provider: str, request: ImageRequest, response: ImageResponse) -> ImageResponse:
+    cost = image_cost(provider, response.model or request.model, response.usage, edits=bool(request.images))
+    return response if cost is None else attrs.evolve(response, usage=attrs.evolve(response.usage, total_cost=cost))
+
+
 IMAGES: Service[ImageRequest, ImageResponse] = Service(
     name="image",
     noun="images",
     span="image",
     request_type=ImageRequest,
     facts=lambda _request, response: {"images": len(response.images), "usage": response.usage},
+    priced=_priced,
     error_type=ImageAdapterError,
     fields=own_options(ImageOptions),
 )
@@ -100,6 +106,4 @@ async def _ask(engine: Engine, request: ImageRequest, options: ImageOptions) -> 
     call = resolve_unary(IMAGES, engine, options)
     request = call.request_for(request)
     response: ImageResponse = await ask(call, request, operation=request.operation)
-    model, edits = response.model or request.model, bool(request.images)
-    cost = image_cost(call.adapter.provider, model, response.usage, edits=edits)
-    return response if cost is None else attrs.evolve(response, usage=attrs.evolve(response.usage, total_cost=cost))
+    return _priced(call.adapter.provider, request, response)

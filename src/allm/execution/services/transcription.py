@@ -34,8 +34,7 @@ def _priced(provider: str, request: TranscriptionRequest, found: Transcription) 
     seconds = found.usage.extra.get("seconds", found.duration)
     if request.diarize and provider == "deepgram":  # https://deepgram.com/pricing: it is charged for beside the rest
         seconds = None
-    usage = audio_usage(provider, found.model or request.model, found.usage, seconds=seconds)
-    return attrs.evolve(found, usage=usage)
+    return attrs.evolve(found, usage=audio_usage(provider, found.model or request.model, found.usage, seconds=seconds))
 
 
 TRANSCRIPTION: Service[TranscriptionRequest, Transcription] = Service(

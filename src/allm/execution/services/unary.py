@@ -185,7 +185,6 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         if self._retries is None:
             patience = getattr(self.engine.limiter, "patience", None)
             self._retries = Retries(self.execution_options.retry, self.adapter.provider, span, patience=patience)
-            self._retries.is_member = moves_on is not None
         while True:
             seen = await self._retries.ready()
             try:
@@ -199,8 +198,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             else:
                 self._retries.accepted()
                 return response
-            ends = moves_on is not None and moves_on(error)
-            if ends or not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
+            if not await self._retries.wait_to_retry(error, seen, deadline=self._deadline, moves_on=moves_on):
                 raise typed(error, self.error_type) from error.__cause__
 
     def surrounding(self) -> AbstractAsyncContextManager[None]:

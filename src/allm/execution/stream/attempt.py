@@ -24,19 +24,13 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError, StreamError
-from allm.data.events import (
-    AdapterEvent,
-    Failed,
-    MessageCompleted,
-    MessageStarted,
-    RawChunk,
-    UsageReported,
-)
-from allm.data.response import Response
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
+from allm.data.json.text import measure
+from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
-from allm.execution.retrying import Held, Retries, adapter_raised, timed_out
+from allm.execution.retrying import Retries, adapter_raised, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
 from allm.http.answer_size import AnswerSize
@@ -47,30 +41,68 @@ from allm.runtime.costs import Pricing, charged, load_prices, prices_are_loaded
 if TYPE_CHECKING:
     from allm.runtime.limiter import LimiterPlace
 
-__all__ = ["released", "run_attempts", "run_model_call"]
+__all__ = ["Held", "run_attempts", "run_model_call"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
 _ENDS = frozenset({MessageCompleted, Failed})
 _HELD = frozenset({MessageStarted, UsageReported, RawChunk})
 """Types of the events that carry no content."""
+MAX_HELD_EVENTS = 64
+"""Most events to hold back; providers send one to three before the content."""
+MAX_HELD_BYTES = 1024 * 1024
+"""Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 _NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
 _PRECISION = 0.01
 """Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
 
-def released(held: Held, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
-    """Release what was held back, followed by `newest`, with the usage of abandoned attempts in `MessageStarted`."""
-    events, held.events = (*held.events, *newest), []
-    abandoned, held.abandoned = held.abandoned, None
-    if abandoned is None:
-        return events
-    first = events[0] if events else None
-    if isinstance(first, MessageStarted):
-        total = abandoned if first.abandoned_usage is None else first.abandoned_usage + abandoned
-        return attrs.evolve(first, abandoned_usage=total), *events[1:]
-    return MessageStarted(abandoned_usage=abandoned), *events
+@define(eq=False)
+class Held:
+    """The events of an attempt before its content, and the usage of abandoned attempts; times are of the Trio clock."""
+
+    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    abandoned: Usage | None = attrs.field(default=None, init=False)
+    _size: int = attrs.field(default=0, init=False)
+    since: float = attrs.field(default=0.0, init=False)
+    first_event: float | None = attrs.field(default=None, init=False)
+    first_content: float | None = attrs.field(default=None, init=False)
+
+    def times(self) -> dict[str, float]:
+        """For telemetry: seconds until the first event and the first content, as far as they came."""
+        times = {"time_to_first_event": self.first_event, "time_to_first_token": self.first_content}
+        return {name: when - self.since for name, when in times.items() if when is not None}
+
+    def add(self, events: tuple[AdapterEvent, ...]) -> bool:
+        """Hold `events` back; False once there are more than the bounds allow."""
+        self.events += events
+        shown = (event.payload for event in events if isinstance(event, RawChunk))
+        self._size += sum(measure(payload, most=MAX_HELD_BYTES, deepest=MAX_HELD_BYTES).size for payload in shown)
+        return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
+
+    def usage(self) -> Usage | None:
+        """The usage of the attempt, as far as it was reported."""
+        reports = [event.usage for event in self.events if isinstance(event, UsageReported)]
+        return functools.reduce(Usage.merge, reports) if reports else None
+
+    def abandon(self) -> None:
+        """Drop the events of an attempt that is going to be retried, and keep its usage."""
+        used = self.usage()
+        self.events, self._size = [], 0
+        if used is not None:
+            self.abandoned = used if self.abandoned is None else self.abandoned + used
+
+    def take(self, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
+        """Release the held events, followed by `newest`, with the usage of abandoned attempts in `MessageStarted`."""
+        events, self.events = (*self.events, *newest), []
+        abandoned, self.abandoned = self.abandoned, None
+        if abandoned is None:
+            return events
+        first = events[0] if events else None
+        if isinstance(first, MessageStarted):
+            return attrs.evolve(first, abandoned_usage=(first.abandoned_usage or Usage()) + abandoned), *events[1:]
+        return MessageStarted(abandoned_usage=abandoned), *events
 
 
 @define(eq=False)
@@ -188,7 +220,7 @@ class _Attempt:
             events = ()
         self.shown = True
         self.held.first_content = trio.current_time()
-        return released(self.held, *events)
+        return self.held.take(*events)
 
 
 async def run_model_call(
@@ -201,10 +233,6 @@ async def run_model_call(
             so that the stream's span is that of the call.
     """
     held = Held()
-    if call.execution_options.compact is not None and not call.engine.is_group:
-        from allm.execution.compaction import compacted_if_near
-
-        call, prepared = await compacted_if_near(call, prepared)
     if context.span is None:
         await _until_ended(call, prepared, context, held, None)
     elif response is None:
@@ -213,8 +241,7 @@ async def run_model_call(
         finally:
             context.span.attributes.update(held.times())
     else:
-        content = functools.partial(call_content, call)
-        name = "members" if call.engine.is_group else "model_call"
+        name, content = "members" if call.engine.is_group else "model_call", functools.partial(call_content, call)
         with telemetry.span(name, call_facts(call), content=content) as span:
             try:
                 await _until_ended(call, prepared, context, held, span)
@@ -232,9 +259,9 @@ async def _until_ended(
     try:
         failure = await run_attempts(call, prepared, context, context.send, held, span)
         if failure is not None:
-            await context.send.send(released(held, failure))
+            await context.send.send(held.take(failure))
     except trio.Cancelled:
-        context.send.leave(released(held))  # at a time limit they are shown before the failure
+        context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
 
 
@@ -245,17 +272,9 @@ async def run_attempts(
     send: BurstSender,
     held: Held,
     span: telemetry.Span | None,
-    moves_on: Callable[[AllmError], bool] | None = None,
+    moves_on: Callable[[AllmError], bool] | None = None,  # of a member of a group: whether another is asked at once
 ) -> Failed | None:
-    """Make attempts until one has ended, or no further one is made.
-
-    Args:
-        send: Takes what is shown.
-        held: Takes what comes before the content.
-        moves_on: Of a member of a group: whether this failure ends its attempts at once, as another member is asked.
-
-    Returns: The failure, if nothing was shown before it.
-    """
+    """Make attempts until one has ended, or no other is made; returns the failure if nothing was shown before it."""
     if call.engine.is_group:
         from allm.execution.group.run import run_group
 
@@ -264,65 +283,52 @@ async def run_attempts(
     if not prices_are_loaded(provider):
         await in_thread(functools.partial(load_prices, provider))
     if call.execution_options.compact is not None:
-        from allm.execution.compaction import still_too_long
+        from allm.execution.compaction import fitted
 
-        if (too_long := still_too_long(call, prepared)) is not None:
-            return Failed(too_long)
+        if isinstance(made := await fitted(call, prepared), AllmError):
+            return Failed(made)
+        call, prepared = made
     return await _retried(call, prepared, context, send, held, span, moves_on)
 
 
 async def _retried(
-    call: ModelCall,
-    prepared: Any,
-    context: StreamContext,
-    send: BurstSender,
-    held: Held,
-    span: telemetry.Span | None,
-    moves_on: Callable[[AllmError], bool] | None,
+    call: ModelCall, prepared: Any, context: StreamContext, send: BurstSender, held: Held, span: Any, moves_on: Any
 ) -> Failed | None:
-    provider, options, overflowed = call.adapter.provider, call.execution_options, False
-    patience, is_member = getattr(call.engine.limiter, "patience", None), moves_on is not None
-    retries = Retries(options.retry, provider, span, call.request.model, options.session_id, patience, is_member)
+    options, limiter, overflowed = call.execution_options, call.engine.limiter, False
+    patience = None if limiter is None else getattr(limiter, "patience", None)
+    retries = Retries(options.retry, call.adapter.provider, span, call.request.model, options.session_id, patience)
     failure: Failed | None = None
-    while True:
-        try:
-            failure, attempt = await _in_place(call, prepared, context, send, held)
-        except AdapterError as raised:  # of the limiter: there is no room before a deadline
-            name_model(raised, call.request.model)
-            if failure is not None:  # why it was to be sent again
-                raised.__cause__ = raised.__cause__ or failure.error
-            return Failed(raised)
-        if failure is None:
-            return None
-        if attempt.shown:
-            await send.send(released(held, failure))
-            return None
-        if options.compact is not None and not overflowed:
-            from allm.execution.compaction import compacted_after
+    try:
+        while True:
+            if limiter is None:
+                failure, attempt = await _attempt(call, prepared, send, held)
+            else:
+                from allm.execution.places import limited_attempt
 
-            if (shorter := await compacted_after(call, failure)) is not None:
-                (call, prepared), overflowed = shorter, True
-                held.abandon()
-                continue
-        error = attempt.retryable_error(failure)
-        if (
-            error is None
-            or (moves_on is not None and moves_on(error))
-            or not await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
-        ):
-            return failure
-        held.abandon()
+                run = functools.partial(_attempt, call, prepared, send, held)
+                failure, attempt = await limited_attempt(limiter, call, prepared, context.deadline, run)
+            if failure is None:
+                return None
+            if attempt.shown:
+                await send.send(held.take(failure))
+                return None
+            if options.compact is not None and not overflowed:
+                from allm.execution.compaction import compacted_after
 
-
-async def _in_place(
-    call: ModelCall, prepared: Any, context: StreamContext, send: BurstSender, held: Held
-) -> tuple[Failed | None, _Attempt]:
-    if (limiter := call.engine.limiter) is None:
-        return await _attempt(call, prepared, send, held)
-    from allm.execution.places import limited, place_of
-
-    place = place_of(call.adapter.provider, call.request.model, prepared, context.deadline)
-    return await limited(limiter, place, functools.partial(_attempt, call, prepared, send, held, place))
+                if (shorter := await compacted_after(call, failure)) is not None:
+                    (call, prepared), overflowed = shorter, True
+                    held.abandon()
+                    continue
+            if (error := attempt.retryable_error(failure)) is None or not await retries.wait_to_retry(
+                error, deadline=context.deadline, abandoned=held.usage(), moves_on=moves_on
+            ):
+                return failure
+            held.abandon()
+    except AdapterError as error:  # of the limiter: there is no room before a deadline
+        name_model(error, call.request.model)
+        if failure is not None:  # why it was to be sent again
+            error.__cause__ = error.__cause__ or failure.error
+        return Failed(error)
 
 
 async def _attempt(
@@ -372,6 +378,7 @@ async def _attempt(
 
 async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError | None:
     """Let the adapter send an attempt and emit its events; returns what it raised."""
+    adapter = call.adapter
     error: AllmError | None = None
     try:
         if (accounts := charged.get()) is not None:
@@ -379,13 +386,13 @@ async def _sent(call: ModelCall, prepared: Any, attempt: _Attempt) -> AllmError 
 
             attempt.charge, prepared = begin_answer(accounts, call, prepared, attempt.size)
         if isinstance(prepared, ChangedEvents):
-            await prepared.stream(call.adapter, attempt)
+            await prepared.stream(adapter, attempt)
         else:
-            await call.adapter.stream(prepared, attempt)
+            await adapter.stream(prepared, attempt)
     except AllmError as raised:
         error = raised
     except Exception as raised:
-        error = adapter_raised(call.adapter.provider, raised)
+        error = adapter_raised(adapter.provider, raised)
     finally:
         if attempt.charge is not None:
             attempt.charge.settle(error)
