@@ -35,6 +35,7 @@ LONG = {
     "data/json/test_codec.py",
     "examples/test_examples.py::test_it_runs",
     "execution/test_fold_property.py",
+    "migrate/test_migrate.py::test_both_programs_print_the_same",
     "providers/test_bad_wire.py",
     "providers/test_keys_stay_hidden.py",
     "providers/test_what_can_be_saved.py",
