@@ -27,6 +27,7 @@ nox.options.sessions = [
     "browser",
     "docs",
     "hosts",
+    "migrate",
     "reliability",
     "pythons",
 ]
@@ -199,6 +200,31 @@ def hosts(session: nox.Session) -> None:
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "tests", "hosts")
     session.run("pytest", "tests/hosts", *session.posargs)
+
+
+PEERS = {
+    "anthropic": ["anthropic==2.14.0"],
+    "langchain": ["langchain==1.5.2", "langchain-openai==1.7.4"],
+    "litellm": ["litellm==1.110.2"],
+    "openai": ["openai==3.57.0"],
+    "pydantic-ai": ["pydantic-ai-slim[openai]==2.68.0"],
+}
+"""What docs/migrate compares with. Pinned, because the pages say how these versions are used."""
+
+
+@nox.session(requires=["wheel"])
+def migrate(session: nox.Session) -> None:
+    """Run both programs of each pair in docs/migrate, the left one with the other package itself."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    session.install("uv")
+    _tools(session, "tests")
+    folder = session.cache_dir.resolve() / "peers"
+    for name, packages in PEERS.items():
+        session.run("uv", "venv", "--quiet", "--allow-existing", str(folder / name))
+        python = str(folder / name / "bin" / "python")
+        session.run("uv", "pip", "install", "--quiet", "--python", python, *packages)
+    session.run("pytest", "tests/migrate", *(session.posargs or PARALLEL), env={"ALLM_PEERS": str(folder)})
 
 
 @nox.session(requires=["wheel"])

@@ -36,6 +36,7 @@ LONG = {
     "examples/test_examples.py::test_it_runs",
     "execution/test_budget_programs.py",
     "execution/test_fold_property.py",
+    "migrate/test_migrate.py::test_both_programs_print_the_same",
     "providers/test_bad_wire.py",
     "providers/test_keys_stay_hidden.py",
     "providers/test_what_can_be_saved.py",
