@@ -19,19 +19,29 @@ import logging
 import os
 import sys
 import time
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import demo
 import trio
+from coredis import PureToken
 from coredis.exceptions import RedisError
-from streaq import StreaqRetry, TaskStatus, Worker
+from streaq import StreaqRetry, Worker
 
 import allm
 
+log = logging.getLogger("streaq")
 PART = int(os.environ.get("ALLM_PART", "500"))  # inputs: minutes of work, so that few parts are many times as long
 LIMIT = int(os.environ.get("ALLM_LIMIT", "64"))  # calls at once in a worker
+IDLE = int(os.environ.get("ALLM_IDLE", "30"))  # seconds of silence until others get what a worker has
+PAUSE = min(IDLE, 10)  # seconds until a part is tried again
+
+
+def aborted(run: str) -> str:
+    """The key in Redis that ends a run."""
+    return f"allm:{run}:aborted"
 
 
 @asynccontextmanager
@@ -47,7 +57,7 @@ worker = Worker(
     concurrency=1,  # parts at once; the calls of a part are concurrent
     lifespan=context,
     anyio_backend="trio",
-    idle_timeout=float(os.environ.get("ALLM_IDLE", "30")),  # seconds of silence until others get a worker's parts
+    idle_timeout=IDLE,
     signing_secret=os.environ.get("STREAQ_SECRET"),  # tasks are pickles: without it, Redis must be as trusted as code
 )
 
@@ -55,61 +65,68 @@ worker = Worker(
 @worker.task(max_tries=None)  # a worker that ends is no fault of its part
 async def part(run: str, first: int, texts: list[str]) -> None:
     """Ask one part of a run; whoever has large inputs passes where they are, and reads them here."""
+    lock, owner = f"allm:{run}:{first}", uuid.uuid4().hex
     problem: str | None = "Redis was away"
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(watch, nursery.cancel_scope)
-        problem = await ask(run, first, texts)
-        nursery.cancel_scope.cancel()
+    try:
+        if await worker.redis.exists([aborted(run)]):
+            return
+        is_ours = await worker.redis.set(lock, owner, condition=PureToken.NX, px=IDLE * 1000)
+    except RedisError as error:
+        raise StreaqRetry(problem, delay=PAUSE) from error
+    if not is_ours:
+        raise StreaqRetry("another worker has it, or had it when it was killed", delay=PAUSE)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep, run, lock, owner, nursery.cancel_scope)
+            problem = await ask(run, first, texts)
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.move_on_after(1, shield=True), suppress(RedisError):
+            if await worker.redis.get(lock) == owner:
+                await worker.redis.delete([lock])
     if problem:
-        raise StreaqRetry(problem, delay=10)
+        raise StreaqRetry(problem, delay=PAUSE)  # any other exception would end the part for good
+
+
+async def keep(run: str, lock: str, owner: str, scope: trio.CancelScope) -> None:
+    """Keep the lock of a part, and cancel the part if that fails: another worker would ask the same beside us."""
+    with suppress(RedisError):
+        while await worker.redis.get(lock) == owner and not await worker.redis.exists([aborted(run)]):
+            await worker.redis.pexpire(lock, IDLE * 1000)
+            await trio.sleep(1)
+    scope.cancel()
 
 
 async def ask(run: str, first: int, texts: list[str]) -> str | None:
     """Ask them; returns why it has to be tried again, if it has."""
-    log = logging.getLogger("streaq")
     try:
         report = await allm.run_shard(
             worker.context, texts, first=first, run=run, journal=os.environ["ALLM_JOURNAL"], limit=LIMIT
         )
-    except allm.BulkError as error:
-        if error.reason == "journal":
+    except allm.AllmError as error:
+        if isinstance(error, allm.BulkError) and error.reason == "journal":
             return str(error)
-        log.error("%s from %d on ended early; when that is mended, submit it again: %s", run, first, error)
+        log.error("%s from %d on ended early; when that is mended, submit it again: %s", run, first, error)  # noqa: TRY400
     else:
         log.info("%s from %d on: %s", run, first, report)
     return None
 
 
-async def watch(scope: trio.CancelScope) -> None:
-    """Cancel the part once Redis was away: others may no longer hear that it runs, and ask the same beside us."""
-    with suppress(RedisError):
-        while True:
-            await trio.sleep(1)
-            await worker.redis.ping()
-    scope.cancel()
-
-
 async def submit(path: str, run: str) -> None:
     """Queue the parts of a run."""
-    texts = Path(path).read_text("utf-8").splitlines()
+    texts = Path(path).read_text("utf-8").splitlines()  # noqa: ASYNC240  # before there is anything to keep waiting
     parts = [part.enqueue(run, first, texts[first : first + PART]) for first in range(0, len(texts), PART)]
     async with worker:
+        await worker.redis.delete([aborted(run)])
         await worker.enqueue_many(parts)
     print(f"{run}: {len(texts)} inputs in {len(parts)} parts")
 
 
 async def abort(run: str) -> None:
-    """Cancel the parts that run, and drop those that wait."""
+    """End its parts, within a second, and drop those that wait."""
     async with worker:
-        found = [
-            task
-            for status in (TaskStatus.QUEUED, TaskStatus.SCHEDULED, TaskStatus.RUNNING)
-            for task in await worker.get_tasks_by_status(status, limit=1_000_000)
-            if task.args[0] == run
-        ]
-        for task in found:
-            await worker.abort_by_id(task.task_id, timeout=0)
-    print(f"{run}: {len(found)} parts aborted")
+        await worker.redis.set(aborted(run), "yes")
+    print(f"{run}: aborted")
 
 
 def work() -> None:
@@ -117,9 +134,9 @@ def work() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         worker.run_sync()
-        return
+        return  # noqa: TRY300
     except* RedisError as group:
-        logging.getLogger("streaq").error("Redis is away, trying again: %r", group.exceptions[0])
+        log.error("Redis is away, trying again: %r", group.exceptions[0])  # noqa: TRY400
     time.sleep(1)
     os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  # as it was started
 

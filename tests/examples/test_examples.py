@@ -29,6 +29,8 @@ EXPECTED = {
     "watch_costs": ["Both are warm. It cost 0.000"],
     "web_api": ["{'answer': 'You asked: How are you?'}", '"type":"End"'],
 }
+# They need servers, and run in tests/distributed.
+WITH_SERVERS = {"bulk_on_ray", "bulk_on_streaq"}
 NEEDS = {"mcp_tools": "mcp_types"}
 INPUT = {"terminal_chat": "Hello\nBye\n"}
 
@@ -51,7 +53,7 @@ def run(name, **environment):
 def test_every_example_is_here():
     """A new one needs a line in the table above."""
     programs = {path.stem for path in EXAMPLES.glob("*.py")} - {"demo"}
-    assert programs == set(EXPECTED)
+    assert programs == set(EXPECTED) | WITH_SERVERS
 
 
 @pytest.mark.parametrize("name", EXPECTED)
