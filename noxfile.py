@@ -197,7 +197,7 @@ def stores(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def distributed(session: nox.Session) -> None:
-    """Test a bulk run on two workers of streaQ: kill one, restart Redis, abort. With `-- --ray`, on two nodes of Ray."""
+    """Test bulk runs on two workers of streaQ: kill one, restart Redis, abort. With `-- --ray` on two nodes of Ray."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS},distributed,redis]")
     _tools(session, "tests", "stores")

@@ -1,7 +1,8 @@
 """Many requests on a Ray cluster: Ray hands out the parts, and a journal in PostgreSQL decides what is done.
 
     pip install '.[testing,postgres]' ray
-    export ALLM_JOURNAL=postgresql://user@host/database RAY_ADDRESS=host:6379
+    export ALLM_JOURNAL=postgresql://user@host/database      # and the model's key: where `ray start` is called, too
+    export ALLM_MODEL=openai:gpt-5.4-mini RAY_ADDRESS=host:6379
     python examples/bulk_on_ray.py reviews.txt labels-1      # each line is an input; again: what is not done
     allm bulk status $ALLM_JOURNAL --run labels-1
 
@@ -23,15 +24,14 @@ import allm
 
 PART = int(os.environ.get("ALLM_PART", "500"))  # inputs: minutes of work, so that a task is worth its start
 LIMIT = int(os.environ.get("ALLM_LIMIT", "64"))  # calls at once in a task
-FORWARDED = ("ALLM_MODEL", "ALLM_JOURNAL", "ALLM_LIMIT", "OLLAMA_BASE_URL", "OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 
 
 @ray.remote(max_retries=-1)  # a node that dies is no fault of its part
-def part(run: str, first: int, texts: list[str]) -> str:
+def part(model: str, limit: int, run: str, first: int, texts: list[str]) -> str:
     """Ask one part of a run; whoever has large inputs passes where they are, and reads them here."""
-    engine = allm.Engine.from_model(os.environ["ALLM_MODEL"])
+    engine = allm.Engine.from_model(model)
     shard = functools.partial(
-        allm.run_shard, engine, texts, first=first, run=run, journal=os.environ["ALLM_JOURNAL"], limit=LIMIT
+        allm.run_shard, engine, texts, first=first, run=run, journal=os.environ["ALLM_JOURNAL"], limit=limit
     )
     try:
         return str(trio.run(shard))
@@ -41,10 +41,12 @@ def part(run: str, first: int, texts: list[str]) -> str:
 
 def main(path: str, run: str) -> None:
     """Ask every line of a file."""
+    model = os.environ["ALLM_MODEL"]
     texts = Path(path).read_text("utf-8").splitlines()
-    variables = {name: os.environ[name] for name in FORWARDED if name in os.environ}
-    ray.init(address=os.environ.get("RAY_ADDRESS"), runtime_env={"env_vars": variables}, log_to_driver=False)
-    waiting = [part.remote(run, first, texts[first : first + PART]) for first in range(0, len(texts), PART)]
+    ray.init(log_to_driver=False)  # RAY_ADDRESS, or a cluster of this machine alone
+    waiting = [
+        part.remote(model, LIMIT, run, first, texts[first : first + PART]) for first in range(0, len(texts), PART)
+    ]
     while waiting:
         [done], waiting = ray.wait(waiting)
         print(ray.get(done), flush=True)

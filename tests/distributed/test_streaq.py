@@ -7,12 +7,12 @@ import signal
 import uuid
 from contextlib import ExitStack, contextmanager
 
-import cluster
 import pytest
 import trio
-from cluster import COUNT, LIMIT, Program, complete, ended, is_exact, rows
 
+import cluster
 from bulk_server import Answers
+from cluster import COUNT, LIMIT, Program, complete, ended, is_exact, rows
 
 pytestmark = [
     pytest.mark.skipif(cluster.URL is None, reason="no server; `nox -s distributed` starts one"),
