@@ -22,7 +22,8 @@ import trio
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, AllmError, EngineError
 from allm.runtime.engine import Engine
-from allm.runtime.rate_limit import Limiter, RateLimit
+from allm.runtime.limiter import Limiter
+from allm.runtime.rate_limit import RateLimit
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
 __all__ = ["CROWDED", "Attempts", "BulkRetry", "Gate", "asking_for", "is_fatal", "with_retries"]
