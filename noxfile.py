@@ -204,7 +204,7 @@ def distributed(session: nox.Session) -> None:
     options = [option for option in session.posargs if option != "--ray"]
     if "--ray" in session.posargs:
         _tools(session, "ray")
-    session.run("python", WITH_SERVERS, "pytest", "tests/distributed", *(options or ["-q"]))
+    session.run("python", WITH_SERVERS, "pytest", "tests/distributed", *(options or PARALLEL))
 
 
 @nox.session

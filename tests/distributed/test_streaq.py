@@ -17,7 +17,7 @@ from cluster import COUNT, LIMIT, Program, complete, ended, is_exact, rows
 pytestmark = [
     pytest.mark.skipif(cluster.URL is None, reason="no server; `nox -s distributed` starts one"),
     pytest.mark.skipif(importlib.util.find_spec("streaq") is None, reason="needs the extra distributed"),
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(240),
 ]
 
 
