@@ -141,13 +141,18 @@ def work() -> None:
     os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  # as it was started
 
 
-def main(command: str, *words: str) -> None:
+def main(words: list[str]) -> None:
     """Run one of the commands."""
-    if command == "work":
-        work()
-    else:
-        trio.run({"submit": submit, "abort": abort}[command], *words)
+    match words:
+        case ["work"]:
+            work()
+        case ["submit", path, run]:
+            trio.run(submit, path, run)
+        case ["abort", run]:
+            trio.run(abort, run)
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(sys.argv[1:])
