@@ -110,3 +110,21 @@ async def test_a_stop_lets_a_turn_go_on(autojump_clock):
             nursery.start_soon(stop)
             item = await anext(run)
     assert item.response.output_text == "done"
+
+
+async def test_a_group_of_engines(tmp_path, autojump_clock):
+    """Each member has its own limiter, the next is asked when one fails, and other members are another run."""
+    limiter = trio.CapacityLimiter(2)
+    down = Fake(respond=lambda _: [fake.error(allm.AdapterError("down", reason="provider_unavailable"))])
+    up = Fake(respond=lambda _: "ok")
+    first = allm.Engine(adapter=down, model="a", limiter=limiter)
+    group = allm.fallback(first, allm.Engine(adapter=up, model="b"))
+    journal = tmp_path / "run.sqlite"
+    async with allm.bulk(group, [str(number) for number in range(20)], limit=4, journal=journal) as run:
+        items = [item async for item in run]
+    assert [item.response.output_text for item in items] == ["ok"] * 20
+    other = allm.fallback(first, allm.Engine(adapter=up, model="c"))
+    async with allm.bulk(other, ["0"], journal=journal) as run:
+        with pytest.raises(allm.BulkError) as caught:
+            await anext(run)
+    assert caught.value.reason == "changed_input"
