@@ -303,13 +303,22 @@ def _workers(figures: Figures) -> Iterator[str]:
             "connections of PostgreSQL (100)": 100 * workers / 100,
             f"ports of one address ({_ports():,})": 100 * workers * LIMIT / _ports(),
         }
+        waits = {}
+        if POSTGRES:  # where the saves of a run wait for each other, and what waits is saved together
+            each_second = figures.get("rows", "PostgreSQL", CONNECTIONS[-1], "1")
+            waits = {
+                "rows that are saved together": f"{max(1.0, rate / each_second):,.0f}",
+                "seconds until an answer is saved": f"{workers / each_second:,.2f}",
+            }
+        full = sorted((name for name in used if used[name] >= 100), key=lambda name: -used[name])
         column = {
             "requests a minute, which the account must have": f"{60 * rate:,.0f}",
             "sockets": f"{workers * LIMIT:,}",
             "memory of the workers, GB": f"{workers * (base + LIMIT * each) / 1e6:,.1f}",
             "dollars an hour (`openai:gpt-5.4-mini`)": f"{3600 * rate * dollars:,.0f}",
             **{f"{name}, in use": f"{share:,.0f} %" for name, share in used.items()},
-            "first of these": max(used, key=lambda name: used[name]),
+            **waits,
+            "saturated, the first one first": ", ".join(full) or "nothing",
         }
         for name, cell in column.items():
             columns.setdefault(name, []).append(cell)
@@ -343,7 +352,9 @@ def results() -> Iterator[str]:
         f"{JOURNALS[-1]}.\n"
     )
     yield from _workers(figures)
-    yield "\n## What a million requests cost\n"
+    most = ANSWER * 1e6 / figures.get("call", JOURNALS[-1])
+    yield f"\nWith a larger `limit=`, one worker fills its core at {most:,.0f} calls under way.\n"
+    yield "## What a million requests cost\n"
     yield f"With {SHAPE.input_tokens} tokens of input and {SHAPE.output_tokens} of output each, by `allm.price`:\n"
     yield from _money()
     yield "\n## One account for all workers\n"
