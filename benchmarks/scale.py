@@ -300,12 +300,12 @@ def _workers(figures: Figures) -> Iterator[str]:
         used = {
             "the workers' cores": 100 * LIMIT / ANSWER * cpu / 1e6,
             "rows of the journal": 100 * rate / most_rows,
-            "connections of PostgreSQL (100)": 100 * workers / 100,
             f"ports of one address ({_ports():,})": 100 * workers * LIMIT / _ports(),
         }
         waits = {}
         if POSTGRES:  # where the saves of a run wait for each other, and what waits is saved together
             each_second = figures.get("rows", "PostgreSQL", CONNECTIONS[-1], "1")
+            used["connections of PostgreSQL (100)"] = 100 * workers / 100
             waits = {
                 "rows that are saved together": f"{max(1.0, rate / each_second):,.0f}",
                 "seconds until an answer is saved": f"{workers / each_second:,.2f}",
