@@ -65,6 +65,6 @@ async def test_exits_of_another_package(package, form, expected):
 def test_the_page_names_the_versions_that_are_run():
     """Those that `noxfile.py` installs."""
     pinned = dict(re.findall(r'"([\w-]+)(?:\[\w+\])?==([\d.]+)"', (ROOT / "noxfile.py").read_text("utf-8")))
-    named = dict(re.findall(r"(openai|anthropic|litellm|langchain-openai|pydantic-ai-slim) ([\d.]+\d)", PAGE))
+    named = dict(re.findall(r"(openai|anthropic|litellm|langchain-openai|pydantic-ai-slim)\s([\d.]+\d)", PAGE))
     assert len(named) == 5
     assert {name: pinned[name] for name in named} == named
