@@ -340,6 +340,7 @@ class TestCohere(StreamAdapterConformance):
     lacks: ClassVar = {
         "stream_errors": "they have no kinds: see test_failures_inside_a_stream",
         "hosted_calls": "Cohere runs no tools",
+        "images": "its models make none",
     }
     model = "command-a-plus"
 

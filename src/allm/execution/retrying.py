@@ -29,8 +29,18 @@ from allm.runtime.retry import RetryPolicy
 if TYPE_CHECKING:
     from allm.execution.options import ModelCall
     from allm.execution.stream.event_stream import StreamContext
+    from allm.runtime.call_options import ExecutionOptions
 
-__all__ = ["Retries", "adapter_raised", "fail_at_limit", "request_timed_out", "seconds", "timed_out"]
+__all__ = [
+    "Retries",
+    "adapter_raised",
+    "fail_at_limit",
+    "request_timed_out",
+    "seconds",
+    "silent",
+    "timed_out",
+    "truncated",
+]
 
 _ENDS = frozenset({MessageCompleted, Failed})
 _UNFINISHED = (
@@ -190,3 +200,17 @@ async def fail_at_limit(context: StreamContext, limit: float | None, call: Model
 def seconds(limit: float | None) -> float:
     """A limit in the form that Trio's scopes take; None means no limit."""
     return float("inf") if limit is None else limit
+
+
+def silent(options: ExecutionOptions, provider: str | None, *, begun: bool) -> AdapterError:
+    """The error for a provider that has sent nothing for too long; `begun`: in the middle of its response."""
+    if begun:
+        what = "no event in the middle of the response for"
+        return timed_out(what, options.stream_timeout, "stream_timeout", provider)
+    return timed_out("no event within", options.first_event_timeout, "first_event_timeout", provider)
+
+
+def truncated(provider: str | None) -> AdapterError:
+    """The error for a stream that has ended without the end of the response."""
+    what = f"the {provider} adapter's stream ended without MessageCompleted: the response is truncated"
+    return AdapterError(what, reason="stream_truncated", provider=provider)

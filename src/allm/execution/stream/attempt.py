@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
-from allm.execution.retrying import Retries, adapter_raised, timed_out
+from allm.execution.retrying import Retries, adapter_raised, silent, truncated
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
 from allm.http.answer_size import AnswerSize
@@ -223,19 +223,23 @@ class _Attempt:
         return self.held.take(*events)
 
 
-async def run_model_call(
+def run_model_call(
     call: ModelCall, prepared: Any, context: StreamContext, response: Callable[[], Response] | None = None
-) -> None:
+) -> Coroutine[Any, Any, None]:
     """Run the adapter until its response ends, and emit its events; a failure is the last event, `Failed`.
 
     Args:
         response: Gives the response so far, for telemetry: this is one call of several. None: the stream has no other,
             so that the stream's span is that of the call.
     """
+    if context.span is None:  # most calls: a coroutine less is in memory while they run
+        return _until_ended(call, prepared, context, Held(), None)
+    return _told(call, prepared, context, response)
+
+
+async def _told(call: ModelCall, prepared: Any, context: StreamContext, response: Any) -> None:
     held = Held()
-    if context.span is None:
-        await _until_ended(call, prepared, context, held, None)
-    elif response is None:
+    if response is None and context.span is not None:
         try:
             await _until_ended(call, prepared, context, held, context.span)
         finally:
@@ -265,7 +269,7 @@ async def _until_ended(
         raise
 
 
-async def run_attempts(
+def run_attempts(
     call: ModelCall,
     prepared: Any,
     context: StreamContext,
@@ -273,12 +277,17 @@ async def run_attempts(
     held: Held,
     span: telemetry.Span | None,
     moves_on: Callable[[AllmError], bool] | None = None,  # of a member of a group: whether another is asked at once
-) -> Failed | None:
+) -> Coroutine[Any, Any, Failed | None]:
     """Make attempts until one has ended, or no other is made; returns the failure if nothing was shown before it."""
     if call.engine.is_group:
         from allm.execution.group.run import run_group
 
-        return await run_group(prepared, context, send, held, span, moves_on)
+        return run_group(prepared, context, send, held, span, moves_on)
+    is_ready = prices_are_loaded(call.adapter.provider) and call.execution_options.compact is None
+    return (_retried if is_ready else _made_ready)(call, prepared, context, send, held, span, moves_on)
+
+
+async def _made_ready(call: ModelCall, prepared: Any, *rest: Any) -> Failed | None:
     provider = call.adapter.provider
     if not prices_are_loaded(provider):
         await in_thread(functools.partial(load_prices, provider))
@@ -288,7 +297,7 @@ async def run_attempts(
         if isinstance(made := await fitted(call, prepared), AllmError):
             return Failed(made)
         call, prepared = made
-    return await _retried(call, prepared, context, send, held, span, moves_on)
+    return await _retried(call, prepared, *rest)
 
 
 async def _retried(
@@ -358,17 +367,9 @@ async def _attempt(
             logger.debug("the adapter failed after the end of its response", exc_info=error)
         return attempt.failure, attempt
     if scope.cancelled_caught:
-        if attempt.begun:
-            what, option = "no event in the middle of the response for", "stream_timeout"
-        else:
-            what, option = "no event within", "first_event_timeout"
-        error = timed_out(what, getattr(options, option), option, adapter.provider)
+        error = silent(options, adapter.provider, begun=attempt.begun)
     elif error is None:
-        error = AdapterError(
-            f"the {adapter.provider} adapter's stream ended without MessageCompleted: the response is truncated",
-            reason="stream_truncated",
-            provider=adapter.provider,
-        )
+        error = truncated(adapter.provider)
     name_model(error, call.request.model)
     failure = Failed(error)
     if place is not None:

@@ -5,8 +5,9 @@ The requests are a file of lines; so are the answers, and the errors another one
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import attrs
 
@@ -52,8 +53,17 @@ _EXPIRED = "batch_expired"
 
 @attrs.frozen(eq=False)
 class Lines(BatchAdapter):
-    """What these services have in common: answers by `custom_id`, each with the status that it would have had."""
+    """What these services have in common: batches with a name, and answers that say to which request they belong.
 
+    Attributes:
+        place, cancelling: Paths of the batches, and of the end of one.
+        listed, newest: What a list has them in, and the query for the newest.
+    """
+
+    place: ClassVar[str] = "/batches"
+    cancelling: ClassVar[str] = "/cancel"
+    listed: ClassVar[str] = "data"
+    newest: ClassVar[Mapping[str, Any]] = {"limit": _MOST_LISTED}
     adapter: OpenAI
 
     @property
@@ -77,6 +87,39 @@ class Lines(BatchAdapter):
     def group(self, call: StreamCall, /) -> str:
         """Endpoint and model: a batch has one of each."""
         return f"{endpoint(call)} {batch_body(call).get('model')}"
+
+    def get(self, id: str, options: AdapterOptions) -> Send:
+        """Ask how far it is."""
+        call = self.at(f"{self.place}/{batch_segment(id)}", options)
+        return lambda: post_json(call, self.job)
+
+    def cancel(self, id: str, options: AdapterOptions) -> Send:
+        """End it; answers that are there can be read when it has ended."""
+        call = self.at(f"{self.place}/{batch_segment(id)}{self.cancelling}", options, "POST")
+        return lambda: post_json(call, self.job)
+
+    def find(self, wanted: BatchFind, options: AdapterOptions) -> Send:
+        """Look for its name among the newest."""
+        call = self.at(self.place, options, **self.newest)
+
+        def named(answer: JsonResponse) -> BatchJob | None:
+            listed = as_objects(answer.document.get(self.listed))
+            return next((self.read_job(item) for item in listed if self.name_of(item) == wanted.name), None)
+
+        return lambda: post_json(call, named)
+
+    def name_of(self, item: Mapping[str, Any]) -> str | None:
+        """The name that a batch was given, here in its metadata."""
+        return as_text(as_object(item.get("metadata")).get("allm"))
+
+    def job(self, answer: JsonResponse) -> BatchJob:
+        """The batch that an answer shows."""
+        return self.read_job(answer.document)
+
+    @abstractmethod
+    def read_job(self, item: Mapping[str, Any]) -> BatchJob:
+        """The batch, as the service shows it."""
+        ...
 
 
 @final
@@ -109,31 +152,9 @@ class Batches(Lines):
                 "completion_window": "24h",
                 "metadata": {"allm": batch.name},
             }
-            return await post_json(self.adapter.call(to_batches, body, options), self._job)
+            return await post_json(self.adapter.call(to_batches, body, options), self.job)
 
         return send
-
-    def get(self, id: str, options: AdapterOptions) -> Send:
-        """Ask how far it is."""
-        call = self.at(f"/batches/{batch_segment(id)}", options)
-        return lambda: post_json(call, self._job)
-
-    def cancel(self, id: str, options: AdapterOptions) -> Send:
-        """End it; answers that are there can be read when it says `cancelled`."""
-        call = self.at(f"/batches/{batch_segment(id)}/cancel", options, "POST")
-        return lambda: post_json(call, self._job)
-
-    def find(self, wanted: BatchFind, options: AdapterOptions) -> Send:
-        """Look for its name in the metadata of the newest."""
-        call = self.at("/batches", options, limit=_MOST_LISTED)
-
-        def named(answer: JsonResponse) -> BatchJob | None:
-            for item in as_objects(answer.document.get("data")):
-                if as_object(item.get("metadata")).get("allm") == wanted.name:
-                    return self._read(item)
-            return None
-
-        return lambda: post_json(call, named)
 
     def answers(self, job: BatchJob, options: AdapterOptions) -> Send:
         """Read its files: one with answers, one with errors."""
@@ -145,10 +166,8 @@ class Batches(Lines):
 
         return send
 
-    def _job(self, answer: JsonResponse) -> BatchJob:
-        return self._read(answer.document)
-
-    def _read(self, item: Mapping[str, Any]) -> BatchJob:
+    def read_job(self, item: Mapping[str, Any]) -> BatchJob:
+        """The batch, as the service shows it."""
         if (id := as_text(item.get("id"))) is None:
             raise malformed(self.provider, "expected a batch with an id", dumps(item))
         status, counts = item.get("status"), as_object(item.get("request_counts"))

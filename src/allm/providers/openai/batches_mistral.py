@@ -9,13 +9,10 @@ import attrs
 
 from allm.adapters import (
     AdapterOptions,
-    BatchFind,
     BatchJob,
     BatchSubmit,
-    JsonResponse,
     Send,
     as_count,
-    as_object,
     as_objects,
     as_text,
     batch_body,
@@ -39,6 +36,8 @@ _MOST_LISTED = 100
 class MistralBatches(Lines):
     """The batch jobs."""
 
+    place = "/batch/jobs"
+    newest = {"page_size": _MOST_LISTED}  # noqa: RUF012  (of the class, as in the base)
     most_requests = 10_000
     most_bytes = 20_000_000
 
@@ -55,29 +54,7 @@ class MistralBatches(Lines):
             "metadata": {"allm": batch.name},
         }
         call = self.adapter.call(join_url(self.base_url(options), "/batch/jobs"), body, options)
-        return lambda: post_json(call, self._job)
-
-    def get(self, id: str, options: AdapterOptions) -> Send:
-        """Ask how far it is."""
-        call = self.at(f"/batch/jobs/{batch_segment(id)}", options)
-        return lambda: post_json(call, self._job)
-
-    def cancel(self, id: str, options: AdapterOptions) -> Send:
-        """End it."""
-        call = self.at(f"/batch/jobs/{batch_segment(id)}/cancel", options, "POST")
-        return lambda: post_json(call, self._job)
-
-    def find(self, wanted: BatchFind, options: AdapterOptions) -> Send:
-        """Look for its name in the metadata of the newest."""
-        call = self.at("/batch/jobs", options, page_size=_MOST_LISTED)
-
-        def named(answer: JsonResponse) -> BatchJob | None:
-            for item in as_objects(answer.document.get("data")):
-                if as_object(item.get("metadata")).get("allm") == wanted.name:
-                    return self._read(item)
-            return None
-
-        return lambda: post_json(call, named)
+        return lambda: post_json(call, self.job)
 
     def answers(self, job: BatchJob, options: AdapterOptions) -> Send:
         """Read its answers: they are in the job itself, or in files."""
@@ -95,10 +72,8 @@ class MistralBatches(Lines):
 
         return send
 
-    def _job(self, answer: JsonResponse) -> BatchJob:
-        return self._read(answer.document)
-
-    def _read(self, item: Mapping[str, Any]) -> BatchJob:
+    def read_job(self, item: Mapping[str, Any]) -> BatchJob:
+        """The batch, as the service shows it."""
         if (id := as_text(item.get("id"))) is None:
             raise malformed(self.provider, "expected a batch with an id", dumps(item))
         running = item.get("status") in _RUNNING

@@ -19,7 +19,6 @@ from allm.adapters import (
     BatchJob,
     BatchSubmit,
     HttpCall,
-    JsonResponse,
     Send,
     StreamCall,
     as_count,
@@ -53,6 +52,8 @@ _MOST_LISTED = 100
 class XaiBatches(Lines):
     """The batches."""
 
+    cancelling = ":cancel"
+    listed = "batches"
     most_requests = 10_000
     most_bytes = 50_000_000
 
@@ -67,7 +68,7 @@ class XaiBatches(Lines):
         parts = [batch.items[start : start + _AT_ONCE] for start in range(0, len(batch.items), _AT_ONCE)]
 
         async def send() -> BatchJob:
-            job = await post_json(create, self._job)
+            job = await post_json(create, self.job)
             to_requests = join_url(self.base_url(options), f"/batches/{batch_segment(job.id)}/requests")
             for part in parts:
                 body = {"batch_requests": [_request(item) for item in part]}
@@ -76,34 +77,22 @@ class XaiBatches(Lines):
 
         return send
 
-    def get(self, id: str, options: AdapterOptions) -> Send:
-        """Ask how far it is."""
-        call = self.at(f"/batches/{batch_segment(id)}", options)
-        return lambda: post_json(call, self._job)
-
-    def cancel(self, id: str, options: AdapterOptions) -> Send:
-        """End it."""
-        call = self.at(f"/batches/{batch_segment(id)}:cancel", options, "POST")
-        return lambda: post_json(call, self._job)
-
     def find(self, wanted: BatchFind, options: AdapterOptions) -> Send:
-        """Look for its name among the newest; one that lacks requests is ended, and counts as not found."""
-        call = self.at("/batches", options, limit=_MOST_LISTED)
-
-        def named(answer: JsonResponse) -> BatchJob | None:
-            for item in as_objects(answer.document.get("batches")):
-                if item.get("name") == wanted.name:
-                    return self._read(item)
-            return None
+        """Look for its name; a batch that lacks requests is ended, and counts as not found."""
+        look = super().find(wanted, options)
 
         async def send() -> BatchJob | None:
-            job = await post_json(call, named)
+            job: BatchJob | None = await look()
             if job is not None and (job.total or 0) < wanted.count:
                 await self.cancel(job.id, options)()
                 return None
             return job
 
         return send
+
+    def name_of(self, item: Mapping[str, Any]) -> str | None:
+        """It has a field for it."""
+        return as_text(item.get("name"))
 
     def answers(self, job: BatchJob, options: AdapterOptions) -> Send:
         """Read the pages of its answers."""
@@ -142,10 +131,8 @@ class XaiBatches(Lines):
         status = as_count(as_object(report).get("code")) or 0
         return BatchAnswer(key, error=call.classify(max(status, _ERROR_STATUS), {}, {"error": report}))
 
-    def _job(self, answer: JsonResponse) -> BatchJob:
-        return self._read(answer.document)
-
-    def _read(self, item: Mapping[str, Any]) -> BatchJob:
+    def read_job(self, item: Mapping[str, Any]) -> BatchJob:
+        """The batch, as the service shows it."""
         if (id := as_text(item.get("batch_id"))) is None:
             raise malformed(self.provider, "expected a batch with an id", dumps(item))
         state = as_object(item.get("state"))

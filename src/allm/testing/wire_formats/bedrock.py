@@ -92,7 +92,8 @@ class Bedrock(Encoder):
         self._event("contentBlockDelta", contentBlockIndex=place, delta=asked)
         self._event("contentBlockStop", contentBlockIndex=place)
         place = self._place()
-        result = {"toolUseId": call_id, "type": f"{name}_result", "status": "success"}
+        status = "success" if item.status == "completed" else "error"
+        result = {"toolUseId": call_id, "type": f"{name}_result", "status": status}
         self._event("contentBlockStart", contentBlockIndex=place, start={"toolResult": result})
         told = {"toolResult": [{"text": _told(item)}]}
         self._event("contentBlockDelta", contentBlockIndex=place, delta=told)
