@@ -177,7 +177,7 @@ class _Clients:
                 self.sleep = trio.CancelScope()
                 now = trio.current_time()
                 unused = [shared for shared in self.idle if not shared.used]
-                # The same sum as for the deadline: a difference may be rounded to another moment than the one it is now.
+                # The same sum as for the deadline: a difference may be rounded to another moment than now.
                 await self._close([shared for shared in unused if shared.unused_since + IDLE_SECONDS <= now])
                 later = [shared.unused_since for shared in self.idle if not shared.used]
                 self.sleep.deadline = min(later, default=inf) + IDLE_SECONDS

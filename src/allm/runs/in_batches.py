@@ -26,9 +26,10 @@ from allm.data.attrs_classes import define
 from allm.data.bulk import BulkError
 from allm.data.errors import AdapterError, AllmError, BudgetExceeded
 from allm.execution.services.batch_charging import BatchCharge
-from allm.execution.services.batches import BatchedCall, Batches, batched_call, batches_of
+from allm.execution.services.batches import Batches, batched_call, batches_of
 from allm.execution.stream.block import nursery_boundary
 from allm.runs.asking import OneByOne
+from allm.runs.batch_parts import Asked, Gathered, Underway
 from allm.runs.jobs import Job, Jobs, Outcome
 from allm.runs.journal import Batch, Journal, in_turn
 from allm.runtime.batch_jobs import BatchAnswer, BatchJob
@@ -49,60 +50,6 @@ MOST_UNHEARD = 3600.0
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _EARLIER = 120.0
 """Seconds by which the clocks of this machine and of the provider may differ."""
-
-
-@define(eq=False)
-class _Asked:
-    """An input in a batch.
-
-    Attributes:
-        charge: What a budget holds for it; None: there is none, or an earlier run has sent it.
-    """
-
-    job: Job
-    call: BatchedCall
-    charge: BatchCharge | None = None
-
-
-@define(eq=False)
-class _Underway:
-    """A batch, and the inputs that wait for its answers.
-
-    Attributes:
-        noted: As the journal has it.
-        waiting: By their key in the batch, which has their place in `noted.items`.
-        late: Those that came when its answers were being read already, which are read again for them.
-        is_read: They are being read.
-        scope: Of its way until it has ended.
-        unclaimed: How many of its inputs this run has not come to, if an earlier one has made it.
-        is_sent: It may be at the provider.
-    """
-
-    noted: Batch
-    vendor: BatchJob | None = None
-    waiting: dict[str, _Asked] = attrs.field(factory=dict[str, "_Asked"])
-    late: dict[str, _Asked] = attrs.field(factory=dict[str, "_Asked"])
-    is_read: bool = False
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    cancelled: trio.Event = attrs.field(factory=trio.Event)
-    unclaimed: int = 0
-    is_sent: bool = False
-
-    def key_of(self, place: int) -> str:
-        """What an input is called in the batch; in no other one, or answers of a wrong batch would be taken for its."""
-        return f"{self.noted.name.rpartition('-')[2]}-{place}"
-
-
-@define(eq=False)
-class _Gathered:
-    """Inputs that will be a batch, and how many bytes their calls have."""
-
-    asked: list[_Asked] = attrs.field(factory=list[_Asked])
-    size: int = 0
-
-    def add(self, one: _Asked) -> None:
-        self.asked.append(one)
-        self.size += one.call.size
 
 
 @define(eq=False)
@@ -131,11 +78,11 @@ class InBatches:
     first: OneByOne
     budget: Budget | None = None
     _batches: Batches = attrs.field(init=False)
-    _underway: set[_Underway] = attrs.field(factory=set[_Underway], init=False)
-    _claims: dict[tuple[str, str], tuple[_Underway, str]] = attrs.field(
-        factory=dict[tuple[str, str], tuple[_Underway, str]], init=False
+    _underway: set[Underway] = attrs.field(factory=set[Underway], init=False)
+    _claims: dict[tuple[str, str], tuple[Underway, str]] = attrs.field(
+        factory=dict[tuple[str, str], tuple[Underway, str]], init=False
     )
-    _partly: set[_Underway] = attrs.field(factory=set[_Underway], init=False)  # some of whose inputs have come
+    _partly: set[Underway] = attrs.field(factory=set[Underway], init=False)  # some of whose inputs have come
     _submitting: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     _left: tuple[Job, BudgetExceeded] | None = attrs.field(default=None, init=False)  # the input that was too much
     _stopped: bool = attrs.field(default=False, init=False)
@@ -173,7 +120,7 @@ class InBatches:
             earlier = await self._reopened()
             async with nursery_boundary() as nursery:
 
-                def start(batch: _Underway) -> None:
+                def start(batch: Underway) -> None:
                     self._underway.add(batch)
                     self._partly.discard(batch)
                     if self._is_cancelled:
@@ -199,13 +146,13 @@ class InBatches:
 
     # --- making batches --------------------------------------------------------------------------------------------
 
-    async def _reopened(self) -> list[_Underway]:
+    async def _reopened(self) -> list[Underway]:
         """The batches of earlier runs, with claims to their answers for the inputs that are in them."""
-        found: list[_Underway] = []
+        found: list[Underway] = []
         noted_batches = await in_turn(self.limiter, self.journal.batches)
         self._batches.known.update(noted.vendor_id for noted in noted_batches if noted.vendor_id is not None)
         for noted in noted_batches:
-            batch = _Underway(noted, unclaimed=len(noted.items))
+            batch = Underway(noted, unclaimed=len(noted.items))
             if noted.vendor_id is not None:
                 batch.vendor = BatchJob(provider=noted.provider, id=noted.vendor_id)
             else:
@@ -219,11 +166,11 @@ class InBatches:
                 self._claims[key, fingerprint] = batch, batch.key_of(place)
         return found
 
-    async def _gather(self, jobs: Jobs, finish: Finish, start: Callable[[_Underway], None]) -> None:
+    async def _gather(self, jobs: Jobs, finish: Finish, start: Callable[[Underway], None]) -> None:
         """Take all jobs, and start the batches that they make."""
-        gathered: dict[str, _Gathered] = {}
+        gathered: dict[str, Gathered] = {}
 
-        def send(one: _Gathered) -> None:
+        def send(one: Gathered) -> None:
             self._send(one, jobs, finish, start)
 
         def send_all() -> None:
@@ -250,7 +197,7 @@ class InBatches:
             for one in itertools.chain.from_iterable(some.asked for some in gathered.values()):
                 self._leave(one, jobs, finish, was_sent=False)
 
-    def _claimed(self, asked: _Asked, start: Callable[[_Underway], None]) -> bool:
+    def _claimed(self, asked: Asked, start: Callable[[Underway], None]) -> bool:
         """Whether it is in a batch of an earlier run, which is followed when all of its inputs have come."""
         claimed = self._claims.pop((asked.job.key, asked.job.fingerprint), None)
         if claimed is None:
@@ -267,17 +214,17 @@ class InBatches:
                 start(batch)
         return True
 
-    def _add(self, asked: _Asked, gathered: dict[str, _Gathered], send: Callable[[_Gathered], None]) -> None:
+    def _add(self, asked: Asked, gathered: dict[str, Gathered], send: Callable[[Gathered], None]) -> None:
         group, size = asked.call.group, asked.call.size
-        one = gathered.setdefault(group, _Gathered())
+        one = gathered.setdefault(group, Gathered())
         if one.asked and one.size + size > self._batches.most_bytes:
             send(gathered.pop(group))
-            one = gathered.setdefault(group, _Gathered())
+            one = gathered.setdefault(group, Gathered())
         one.add(asked)
         if len(one.asked) >= min(self.limit, self._batches.most_requests):
             send(gathered.pop(group))
 
-    async def _prepared(self, job: Job, jobs: Jobs, finish: Finish) -> _Asked | None:
+    async def _prepared(self, job: Job, jobs: Jobs, finish: Finish) -> Asked | None:
         """A job with its call; None if it has ended: it is invalid, or was asked to know what an answer costs."""
         is_claimed = (job.key, job.fingerprint) in self._claims
         if jobs.needs_cost and not is_claimed:
@@ -287,7 +234,7 @@ class InBatches:
             call = await batched_call(self.engine, job.request, self.options)
             accounts = charged.get()
             charge = None if accounts is None or is_claimed else BatchCharge.begin(accounts, call.call)
-            return _Asked(job, call, charge)
+            return Asked(job, call, charge)
         except BudgetExceeded as error:
             self._left = job, error
             return None
@@ -296,7 +243,7 @@ class InBatches:
             finish(job, Outcome(error=error))
             return None
 
-    def _send(self, gathered: _Gathered, jobs: Jobs, finish: Finish, start: Callable[[_Underway], None]) -> None:
+    def _send(self, gathered: Gathered, jobs: Jobs, finish: Finish, start: Callable[[Underway], None]) -> None:
         if self._stopped:
             for one in gathered.asked:
                 self._leave(one, jobs, finish, was_sent=False)
@@ -307,13 +254,13 @@ class InBatches:
             submitted=time.time(),
             items=tuple((one.job.key, one.job.index, one.job.fingerprint) for one in gathered.asked),
         )
-        batch = _Underway(noted)
+        batch = Underway(noted)
         batch.waiting = {batch.key_of(place): one for place, one in enumerate(gathered.asked)}
         start(batch)
 
     # --- the life of a batch ---------------------------------------------------------------------------------------
 
-    async def _follow(self, batch: _Underway, jobs: Jobs, finish: Finish) -> None:
+    async def _follow(self, batch: Underway, jobs: Jobs, finish: Finish) -> None:
         try:
             with batch.scope:
                 if batch.vendor is None:
@@ -340,14 +287,14 @@ class InBatches:
                 self._leave(one, jobs, finish, was_sent=batch.is_sent)
             batch.waiting, batch.late = {}, {}
 
-    async def _read(self, batch: _Underway, vendor: BatchJob, jobs: Jobs, finish: Finish) -> None:
+    async def _read(self, batch: Underway, vendor: BatchJob, jobs: Jobs, finish: Finish) -> None:
         await self._batches.read(vendor, functools.partial(self._answered, batch, jobs, finish))
         for key in list(batch.waiting):
             what = "the batch ended without an answer to this request"
             error = AdapterError(what, reason="timeout", provider=vendor.provider)
             await self._answered(batch, jobs, finish, BatchAnswer(key, error=error))
 
-    def _leave(self, one: _Asked, jobs: Jobs, finish: Finish, *, was_sent: bool) -> None:
+    def _leave(self, one: Asked, jobs: Jobs, finish: Finish, *, was_sent: bool) -> None:
         if one.charge is not None:
             if was_sent:
                 one.charge.leave()
@@ -356,41 +303,45 @@ class InBatches:
         jobs.ended()
         finish(one.job, None)
 
-    async def _submit(self, batch: _Underway) -> None:
+    async def _submit(self, batch: Underway) -> None:
         noted = batch.noted
         await in_turn(self.limiter, lambda: self.journal.save_batch(noted))
         calls = [(key, one.call) for key, one in batch.waiting.items()]
         batch.is_sent = True
+        refused: AdapterError | None = None
         try:
             batch.vendor = await self._batches.submit(noted.name, calls, noted.submitted - _EARLIER)
         except AdapterError as error:
-            if error.status is not None and _CLIENT_ERROR <= error.status < _SERVER_ERROR:  # it was not made
+            refused = error
+        if refused is not None:
+            if refused.status is not None and _CLIENT_ERROR <= refused.status < _SERVER_ERROR:  # it was not made
                 batch.is_sent = False
                 await self._close(batch)
-            raise
+            raise refused
         await self._note(batch)
 
-    async def _note(self, batch: _Underway) -> None:
+    async def _note(self, batch: Underway) -> None:
         assert batch.vendor is not None  # noqa: S101
         self._batches.known.add(batch.vendor.id)
         batch.noted = noted = attrs.evolve(batch.noted, vendor_id=batch.vendor.id)
         await in_turn(self.limiter, lambda: self.journal.save_batch(noted))
 
-    async def _close(self, batch: _Underway) -> None:
+    async def _close(self, batch: Underway) -> None:
         await in_turn(self.limiter, lambda: self.journal.close_batch(batch.noted.name, (), 0.0))
 
-    async def _ended(self, batch: _Underway) -> BatchJob:
+    async def _ended(self, batch: Underway) -> BatchJob:
         """Wait for the end of a batch."""
         assert batch.vendor is not None  # noqa: S101
         vendor, pause, heard, cancels, ended = batch.vendor, FIRST_POLL, trio.current_time(), False, trio.Event()
         while vendor.state == "running":
             if batch.cancelled.is_set() and not cancels:
+                refused, cancels, pause = None, True, FIRST_POLL
                 try:
-                    vendor, cancels = await self._batches.cancel(vendor), True
-                except AdapterError:  # it is refused where the batch has just ended
-                    if (vendor := await self._batches.get(vendor)).state == "running":
-                        raise
-                pause = FIRST_POLL
+                    vendor = await self._batches.cancel(vendor)
+                except AdapterError as error:
+                    refused = error
+                if refused is not None and (vendor := await self._batches.get(vendor)).state == "running":
+                    raise refused  # else it has just ended
                 continue
             with trio.move_on_after(pause):
                 await (ended if cancels else batch.cancelled).wait()
@@ -403,7 +354,7 @@ class InBatches:
                     raise
         return vendor
 
-    async def _answered(self, batch: _Underway, jobs: Jobs, finish: Finish, answer: BatchAnswer) -> None:
+    async def _answered(self, batch: Underway, jobs: Jobs, finish: Finish, answer: BatchAnswer) -> None:
         """Finish an input; a checkpoint for each, as there may be thousands in one read."""
         one = batch.waiting.pop(answer.key, None)
         if one is None:  # read before the answers broke off, or of an input that is gone
