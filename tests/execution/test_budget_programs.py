@@ -154,6 +154,13 @@ class Program:
 
     @property
     def engine(self):
+        """One engine, or a group of two."""
+        chance = self.random.random()
+        if chance < 0.2:
+            return allm.hedge(self.one(), self.one(), after=self.random.random())
+        return allm.fallback(self.one(), self.one()) if chance < 0.4 else self.one()
+
+    def one(self):
         retry = allm.RetryPolicy(max_attempts=2, base_delay=0.1)
         return allm.Engine(adapter=Server(self.random), model="m", retry=retry)
 

@@ -84,6 +84,29 @@ async def test_clients_that_are_not_used_are_closed(clock):
         assert (await allm.generate(engine, "again")).output_text == "hi"
 
 
+async def test_a_client_is_closed_when_its_time_has_come(clock):
+    """At any moment, also where the sum of the two times is rounded: the task that closes it does not spin."""
+    steps = 0
+
+    class Count(trio.abc.Instrument):
+        def after_task_step(self, task):
+            nonlocal steps
+            steps += 1
+            if steps > 5000:  # the clock does not go on while a task runs
+                clock.jump(1)
+
+    async with WireServer() as server:
+        server.default = ANSWER
+        clock.jump(3.714523345999987 - trio.current_time())
+        trio.lowlevel.add_instrument(counted := Count())
+        for _ in range(20):
+            await ask(engine_at(server), 1, 1)
+            await trio.sleep(transport.IDLE_SECONDS + 1.1)
+            assert clients() == []
+        trio.lowlevel.remove_instrument(counted)
+    assert steps < 5000
+
+
 async def test_a_cancelled_request_gives_its_place_back():
     """Wherever the cancel lands, the client is as free as before."""
     async with WireServer() as server:

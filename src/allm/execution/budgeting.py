@@ -39,6 +39,7 @@ __all__ = [
     "budget_error",
     "check_call",
     "is_refusal",
+    "reported_cost",
     "tokens_of",
     "turn_over_budget",
 ]
@@ -335,7 +336,7 @@ class AnswerCharge:
         elif not self._begun and is_refusal(error):
             self.charge.settle(Cost(), estimated=False)
         elif self._completed and usage is not None and self._is_final(usage):
-            cost = _reported_cost(self.rates, usage)
+            cost = reported_cost(self.rates, usage)
             # Without a total of its own it used what has no known price, such as a tool of the provider's.
             self.charge.settle(cost, estimated=usage.total_cost is None and cost.usd is not None, usage=usage)
         else:
@@ -348,7 +349,7 @@ def is_refusal(error: AllmError | None) -> bool:
     return isinstance(error, AdapterError) and (error.reason in _NOT_BILLED or (error.status or 0) >= 400)  # noqa: PLR2004
 
 
-def _reported_cost(rates: Rates, usage: Usage) -> Cost:
+def reported_cost(rates: Rates, usage: Usage) -> Cost:
     """The cost of an answer that reported its usage."""
     if usage.total_cost is not None:
         return Cost(Decimal(repr(usage.total_cost)), tokens_of(usage))

@@ -175,9 +175,10 @@ class _Clients:
                 with self.sleep:
                     await trio.sleep_forever()
                 self.sleep = trio.CancelScope()
-                last = trio.current_time() - IDLE_SECONDS
+                now = trio.current_time()
                 unused = [shared for shared in self.idle if not shared.used]
-                await self._close([shared for shared in unused if shared.unused_since <= last])
+                # The same sum as for the deadline: a difference may be rounded to another moment than now.
+                await self._close([shared for shared in unused if shared.unused_since + IDLE_SECONDS <= now])
                 later = [shared.unused_since for shared in self.idle if not shared.used]
                 self.sleep.deadline = min(later, default=inf) + IDLE_SECONDS
         finally:

@@ -83,7 +83,6 @@ class OneByOne:
     _underway: set[Attempts] = attrs.field(factory=set[Attempts], init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _is_ours: bool = attrs.field(init=False)
-    _is_budgeted: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._is_ours = is_of_library(self.call)
@@ -106,7 +105,6 @@ class OneByOne:
     async def _work(self, jobs: Jobs, finish: Callable[[Job, Outcome | None], None]) -> None:
         is_inner.set(True)  # failures are data here
         with nullcontext() if self.budget is None else self.budget:
-            self._is_budgeted = any(isinstance(account, Budget) for account in charged.get() or ())
             while (job := await jobs.take()) is not None:
                 await self.ask(job, jobs, finish)
 
@@ -145,7 +143,8 @@ class OneByOne:
         failed = error is not None
         cost = None if usage is None else usage.total_cost
         count = attempts.failures + (not failed)
-        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since, self._is_budgeted)
+        is_budgeted = any(isinstance(account, Budget) for account in charged.get() or ())
+        return Outcome(None if failed else value, error, count, usage, cost, attempts.refused_since, is_budgeted)
 
     async def _once(self, request: Any) -> tuple[Any, AllmError | None]:
         try:

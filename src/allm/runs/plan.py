@@ -181,8 +181,9 @@ class Plan:
         )
         window = Window(self.most if self.in_batches else 4 * self.most, min(self.most, AHEAD))
         saver = None if journal is None else Saver(journal, limiter, run._saved, run._stop)
+        intake = Intake(self.requests, self.key, self.first, window, look_up)
         return Parts(
-            asker=self._asker(journal, limiter, saver, shared),
+            asker=self._asker(journal, limiter, saver, shared, lambda: run._why is None and intake.has_ended),
             journal=journal,
             limiter=limiter,
             on_progress=self.on_progress,
@@ -192,14 +193,19 @@ class Plan:
             spending=spending,
             delivery=Delivery(self.ordered, self.first),
             window=window,
-            intake=Intake(self.requests, self.key, self.first, window, look_up),
+            intake=intake,
             look_up=look_up,
             jobs=jobs,
             saver=saver,
         )
 
     def _asker(
-        self, journal: Journal | None, limiter: trio.CapacityLimiter, saver: Saver | None, budget: Budget | None
+        self,
+        journal: Journal | None,
+        limiter: trio.CapacityLimiter,
+        saver: Saver | None,
+        budget: Budget | None,
+        has_all: Callable[[], bool],
     ) -> Asker:
         engine, policy = with_retries(self.engine, self.attempts)
         one_by_one = OneByOne(engine, self.call, self.options, self.most, policy, budget)
@@ -215,6 +221,8 @@ class Plan:
             name=self.run,
             limit=self.most,
             saved=saver.flushed,
+            has_all=has_all,
+            budget=budget,
             first=one_by_one,
         )
 

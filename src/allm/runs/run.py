@@ -278,7 +278,9 @@ class BulkRun(Generic[T]):
         own_model = getattr(job.request, "model", None) is not None
         if isinstance(error, BudgetExceeded) and outcome.is_budgeted and not (own_model and error.reason == "no_price"):
             return BulkError(f"{error.problem}; what was answered is saved", reason="budget")
-        refused = error.reason in CROWDED and self._accepted <= outcome.refused_since  # so long, and nobody was let in
+        refused = (
+            error.reason in CROWDED and self._accepted <= outcome.refused_since < math.inf
+        )  # so long, and nobody was let in
         if refused or is_fatal(error, own_model=own_model):
             what = f"every further request would fail like that of input {job.index}: {error}"
             return BulkError(what, reason="fatal")

@@ -128,12 +128,13 @@ class Saver:
         self._added += 1
         self._lot.unpark_all()
 
-    async def flushed(self) -> None:
-        """Wait until what was added before is in the journal."""
+    async def flushed(self) -> bool:
+        """Wait until what was added before is in the journal; False if it cannot be saved."""
         await trio.lowlevel.checkpoint()
         wanted = self._added
         while self._saved < wanted and not self._broken:
             await self._flushed.park()
+        return self._saved >= wanted
 
     def close(self) -> None:
         """Save what is left, and end."""

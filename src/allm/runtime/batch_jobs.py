@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import attrs
@@ -102,11 +102,16 @@ class BatchCancel:
 
 @frozen
 class BatchFind:
-    """A batch whose id was lost: by its name, or by when it began and how many requests it has."""
+    """A batch whose id was lost: by its name, or by when it began and how many requests it has.
+
+    Attributes:
+        others: Ids of batches that it is not; it may grow until the call is made.
+    """
 
     name: str
     since: float
     count: int
+    others: Collection[str] = ()
 
 
 @frozen

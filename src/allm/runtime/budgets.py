@@ -343,6 +343,15 @@ class Charge:
                 if estimated:
                     account._estimated.add(cost, 1)
 
+    def take_back(self) -> None:
+        """The request was not sent: nothing is held any more, and nothing counted."""
+        with _lock:
+            held, self._held = self._held, None
+            if held is not None:
+                for one in self.budgets:
+                    one._under_way.take_back(held)
+                    one._under_way.calls -= 1
+
 
 def _dollars(usd: Any) -> str:
     return f"${float(usd):.6g}"

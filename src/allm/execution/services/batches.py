@@ -152,15 +152,20 @@ class Batches:
 
     Attributes:
         most_requests, most_bytes: The most that one batch may hold.
+        known: Ids of batches that are known to be another one than that which is looked for.
     """
 
     _engine: Engine
     _options: Mapping[str, Any]
     most_requests: int
     most_bytes: int
+    known: set[str] = attrs.field(factory=set[str])
 
     async def submit(self, name: str, calls: Sequence[tuple[str, BatchedCall]], since: float) -> BatchJob:
         """Make a batch, once: where the answer to that was lost, it is looked for before it is made again.
+
+        One after the other, and with the ids of all others in `known`: a provider without names for batches has another
+        one of the same size that cannot be told from it.
 
         Args:
             name: One of its own for each batch.
@@ -172,7 +177,7 @@ class Batches:
         """
         unary = self._call()
         prepared = unary.prepare(BatchSubmit(name, [BatchItem(key, call.sent) for key, call in calls]))
-        look = unary.prepare(BatchFind(name, since, len(calls)))
+        look = unary.prepare(BatchFind(name, since, len(calls), self.known))
         unanswered = False
 
         async def send() -> BatchJob:
@@ -195,7 +200,7 @@ class Batches:
         Raises:
             AdapterError: The provider failed.
         """
-        return cast("BatchJob | None", await self._asked("find", BatchFind(name, since, count)))
+        return cast("BatchJob | None", await self._asked("find", BatchFind(name, since, count, self.known)))
 
     async def get(self, job: BatchJob) -> BatchJob:
         """Ask how far it is.

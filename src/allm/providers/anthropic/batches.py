@@ -90,7 +90,8 @@ class Batches(BatchAdapter):
         def like(answer: JsonResponse) -> BatchJob | None:
             for item in as_objects(answer.document.get("data")):
                 began, job = _seconds(item.get("created_at")), self._read(item)
-                if began is not None and began >= wanted.since and job.total == wanted.count:
+                is_like = began is not None and began >= wanted.since and job.total == wanted.count
+                if is_like and job.id not in wanted.others:
                     return job
             return None
 
