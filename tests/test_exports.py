@@ -20,7 +20,8 @@ import typing_extensions
 import allm
 from allm._public_names import MODULES, PLACES
 
-REFERENCE = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+REFERENCE = "\n".join(page.read_text("utf-8") for page in [DOCS / "reference.md", *sorted(DOCS.glob("reference/*.md"))])
 PUBLIC_MODULES = [
     "allm",
     "allm.adapters",
