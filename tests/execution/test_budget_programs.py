@@ -26,12 +26,15 @@ PROGRAMS = 100
 """For each of ten seeds: a thousand in all."""
 INPUT, OUTPUT = Decimal(3), Decimal(15)
 """US dollars for a million tokens."""
+FACTORS = {"m": 1, "n": 4}
+"""How many times as much each model costs."""
 
 
 @attrs.define(eq=False)
 class Bill:
     """What the server charges for one request."""
 
+    factor: int = 1
     prompt: int = 0
     answer: int = 0
     reported: bool = False
@@ -43,7 +46,7 @@ class Bill:
 
     @property
     def usd(self):
-        return (INPUT * self.prompt + OUTPUT * self.answer) / 1_000_000
+        return self.factor * (INPUT * self.prompt + OUTPUT * self.answer) / 1_000_000
 
 
 @attrs.define(eq=False)
@@ -90,7 +93,7 @@ class Server:
 
     async def stream(self, request, emit):
         chance = self.random
-        bill = Bill()
+        bill = Bill(FACTORS[request.model])
         for ledger in ledgers.get():
             ledger.begin(bill)
         try:
@@ -105,7 +108,7 @@ class Server:
 
     async def _answer(self, request, emit, bill):
         chance = self.random
-        await emit(MessageStarted(model="m"))
+        await emit(MessageStarted(model=request.model))
         if chance.random() < 0.3:
             await emit(UsageReported(allm.Usage(input_tokens=bill.prompt, output_tokens=0)))
         heeds = chance.random() < 0.9
@@ -162,7 +165,7 @@ class Program:
 
     def one(self):
         retry = allm.RetryPolicy(max_attempts=2, base_delay=0.1)
-        return allm.Engine(adapter=Server(self.random), model="m", retry=retry)
+        return allm.Engine(adapter=Server(self.random), model=self.random.choice(list(FACTORS)), retry=retry)
 
     async def run(self, depth):
         kinds = [self.call, self.chat, self.call]
@@ -246,7 +249,9 @@ class _Within:
 @pytest.mark.parametrize("seed", range(10))
 async def test_budgets_agree_with_the_bill(seed, autojump_clock):
     """See above; nothing is still under way at the end."""
-    models.put(ModelInfo(provider="metered", id="m", prices=Prices(input=float(INPUT), output=float(OUTPUT))))
+    for model, factor in FACTORS.items():
+        prices = Prices(input=float(factor * INPUT), output=float(factor * OUTPUT))
+        models.put(ModelInfo(provider="metered", id=model, prices=prices))
     budgets = requests = 0
     try:
         for number in range(PROGRAMS):
