@@ -22,6 +22,7 @@ nox.options.sessions = [
     "validators",
     "servers",
     "stores",
+    "distributed",
     "web",
     "mcp",
     "browser",
@@ -192,6 +193,18 @@ def stores(session: nox.Session) -> None:
     tests += ["tests/runs/test_journal.py", "tests/runs/test_workers.py"]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session(requires=["wheel"])
+def distributed(session: nox.Session) -> None:
+    """Test bulk runs on two workers of streaQ: kill one, restart Redis, abort. With `-- --ray` on two nodes of Ray."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS},distributed,redis]")
+    _tools(session, "tests", "stores")
+    options = [option for option in session.posargs if option != "--ray"]
+    if "--ray" in session.posargs:
+        _tools(session, "ray")
+    session.run("python", WITH_SERVERS, "pytest", "tests/distributed", *(options or PARALLEL))
 
 
 @nox.session

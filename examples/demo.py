@@ -8,6 +8,7 @@ Your own program has `allm.Engine.from_model("provider:id")` in the place of `de
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
@@ -22,7 +23,7 @@ from allm import fake
 from allm.providers import OpenAI
 from allm.testing import RecordedRequest, Reply, WireServer
 
-Say = Callable[["Asked"], str | Sequence[Any]]
+Say = Callable[["Asked"], str | Sequence[Any] | Reply]
 
 
 @attrs.frozen
@@ -45,25 +46,32 @@ class Asked:
 
 
 @asynccontextmanager
-async def engine(say: Say | None = None, **fields: Any) -> AsyncGenerator[allm.Engine]:
+async def engine(say: Say | None = None, name: str = "demo", **fields: Any) -> AsyncGenerator[allm.Engine]:
     """An engine with a chat model.
 
     Args:
-        say: What the demo server answers: a text, or items of `allm.fake`. Default: it repeats the question.
+        say: What the demo server answers: a text, items of `allm.fake`, or a reply such as `Reply.error(...)`. Default:
+            it repeats the question.
+        name: That of the demo server's model.
         fields: Fields of the engine, such as `tools`.
     """
     if model := os.environ.get("ALLM_MODEL"):
         yield allm.Engine.from_model(model, **fields)
         return
-    print("No model: this is the demo server. ALLM_MODEL=provider:id takes a real one.", file=sys.stderr)
+    _tell_of_demo()
     async with WireServer(default=lambda request: _reply(request, say or _repeat)) as server:
         adapter = OpenAI(api_key="demo", base_url=server.url("openai"), endpoint="chat_completions")
-        yield allm.Engine(adapter=adapter, model="demo", **fields)
+        yield allm.Engine(adapter=adapter, model=name, **fields)
 
 
 def is_real() -> bool:
     """Whether a real model answers."""
     return "ALLM_MODEL" in os.environ
+
+
+@functools.cache  # once, however many engines a program has
+def _tell_of_demo() -> None:
+    print("No model: this is the demo server. ALLM_MODEL=provider:id takes a real one.", file=sys.stderr)
 
 
 def _repeat(asked: Asked) -> str:
@@ -82,6 +90,8 @@ def _reply(request: RecordedRequest, say: Say) -> Reply:
         messages=messages,
     )
     said = say(asked)
+    if isinstance(said, Reply):
+        return said
     items = [fake.text(word) for word in said.replace(" ", " \0").split("\0")] if isinstance(said, str) else list(said)
     counts = fake.usage(input_tokens=len(json.dumps(messages)) // 4, output_tokens=len(items))
     return Reply.script("openai", [*items, counts])

@@ -25,7 +25,11 @@ from allm.testing import RecordedRequest, Reply, WireServer, deny_network, no_le
 from allm.testing.fixtures import CHECKS, engines
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Pages with programs of other packages have tests of their own, in tests/migrate.
+COMING_FROM = [
+    page for page in sorted((ROOT / "docs/migrate").glob("*.md")) if "```py\n" not in page.read_text("utf-8")
+]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *COMING_FROM]
 # A Python block, and the text block directly after it, if any, with what it prints.
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 

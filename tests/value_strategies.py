@@ -88,6 +88,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of([values_of(choice) for choice in inner])
     if origin in {type, TypeForm}:
         return st.nothing()
+    if isinstance(hint, typing.TypeVar):  # a value of the program's choice
+        return open_data_with_values
     if inspect.isclass(origin) and attrs.has(origin):
         return values_of(origin)
     if origin is dict:

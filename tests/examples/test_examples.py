@@ -17,10 +17,31 @@ EXAMPLES = ROOT / "examples"
 EXPECTED = {
     "agent_with_files": ["The model wants: write_file", "# Notes\n\nBuy milk."],
     "answer_with_sources": ["Owls hunt at night.[^1]", "(https://handbook.example/owls)"],
+    "bulk_with_budget": [
+        "ended early [budget]: the budget of $0.001 is used up",
+        "a budget of $0.1: 60 of 60 labels",
+        "within the budget: True\n",
+    ],
     "deadline": ["in time: False; kept: "],
+    "extract_documents": [
+        "250 invoices, 0 of them from the journal\nstopped half way",
+        "500 invoices, ",
+        "Cedar GmbH   166 invoices, 7389.17 EUR\nwithout a date of payment: 100",
+    ],
+    "fall_back": [
+        "  crowded is asked\n  ready is asked, since the one before is overloaded\nAnybody there? Here I am.",
+        "  crowded is left out: down\n  ready is asked\nStill there? Here I am.",
+        "  slow is asked\n  ready is asked\nWho is first? Here I am.",
+    ],
     "fill_a_form": ["Ada and Bob for 2 nights from 03 May 2027"],
+    "guard": [
+        "I am [address]. What does Bob order? And by the tool: Bob, [address], orders tea.",
+        "in the program: I am ann@example.com.",
+        "not sent: Project Owl is not for other ears",
+    ],
     "mcp_tools": ["Emma is on shelf 7."],
     "pictures": ["drawn: fox.png", "changed: fox-2.png"],
+    "research_agent": ["Bats hear what they cannot see.", " tokens in 8 requests", "; 22 requests are left"],
     "sort_tickets": ["bug      ! The app crashes"],
     "tenants": ["ada: billed to ada\nbob: billed to bob\neve: billed to eve"],
     "terminal_chat": ["> You said: Hello", "> You said: Bye"],
@@ -29,6 +50,8 @@ EXPECTED = {
     "watch_costs": ["Both are warm. It cost 0.000"],
     "web_api": ["{'answer': 'You asked: How are you?'}", '"type":"End"'],
 }
+# They need servers, and run in tests/distributed.
+WITH_SERVERS = {"bulk_on_ray", "bulk_on_streaq"}
 NEEDS = {"mcp_tools": "mcp_types"}
 INPUT = {"terminal_chat": "Hello\nBye\n"}
 
@@ -51,7 +74,7 @@ def run(name, **environment):
 def test_every_example_is_here():
     """A new one needs a line in the table above."""
     programs = {path.stem for path in EXAMPLES.glob("*.py")} - {"demo"}
-    assert programs == set(EXPECTED)
+    assert programs == set(EXPECTED) | WITH_SERVERS
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -66,7 +89,10 @@ def test_it_runs(name):
     assert "Warning" not in done.stderr
 
 
-ON_A_CHAT_MODEL = ["deadline", "fill_a_form", "sort_tickets", "two_workers"]
+ON_A_CHAT_MODEL = [
+    *("bulk_with_budget", "deadline", "extract_documents", "fall_back", "fill_a_form", "guard"),
+    *("research_agent", "sort_tickets", "two_workers"),
+]
 
 
 @pytest.mark.parametrize("name", ON_A_CHAT_MODEL)

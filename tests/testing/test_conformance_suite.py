@@ -372,7 +372,7 @@ def test_content_that_gets_lost_is_found(adapter, case):
         getattr(Suite(), f"test_{case}")()
 
 
-@pytest.mark.parametrize("wire", ["openai", "bedrock"])
+@pytest.mark.parametrize("wire", ["openai", "cohere"])
 def test_a_format_without_hosted_calls_says_so(wire):
     """A script with one would else be played without it, and the test would test nothing."""
     with pytest.raises(ValueError, match=r"cannot send Image"):

@@ -91,6 +91,15 @@ def test_values_keep_what_json_has_no_form_for():
     assert math.isnan(allm.from_json(allm.to_json(allm.Usage(extra={"nan": math.nan}))).extra["nan"])
 
 
+def test_an_item_of_a_bulk_run_comes_back_whatever_the_call_takes_and_gives():
+    """The types of its input and its answer are the program's: values of the library, or JSON data."""
+    for asked, answered in (("text", allm.Response(message=allm.assistant("x"))), ({"id": (1,)}, [1, None])):
+        item = allm.BulkItem(key="a", index=3, request=asked, response=answered, attempts=2)
+        assert repr(allm.from_json(allm.to_json(item), allm.BulkItem)) == repr(item)
+    with pytest.raises(allm.ValidationError, match="cannot serialise object"):
+        allm.to_json(allm.BulkItem(key="a", index=0, request="text", response=object()))
+
+
 def test_what_is_live_is_left_out_or_refused():
     """Output types are left out; a tool with a handler is rejected."""
     schema = allm.JsonSchema("n", {"type": "object"}, output_type=dict)

@@ -17,7 +17,7 @@ from cattrs.gen import make_dict_unstructure_fn
 
 from allm.data import structuring as core
 from allm.data.audio import Audio
-from allm.data.bulk import BulkError
+from allm.data.bulk import BulkError, BulkItem, T_co
 from allm.data.cache import Cache, CacheContents
 from allm.data.citation import Citation, SourcePlace
 from allm.data.content import Part
@@ -117,6 +117,7 @@ VALUE_TAGS: dict[str, type] = {
             *(Embedding, EmbeddingRequest, EmbeddingResponse),
             *(ModerationRequest, ModerationResponse, ModerationResult),
             *(RerankRequest, RerankResponse, RerankResult),
+            BulkItem,
         )
     },
 }
@@ -149,6 +150,7 @@ OPEN_FIELDS: dict[Any, tuple[type, ...]] = {
     ResponseFormat | None: (JsonSchema, str, dict, NoneType),
     EmbeddingInput: (str, Image, tuple),
     ModerationInput: (str, Image),
+    T_co | None: (object,),
 }
 """Types of fields that are written as open data, with the types of their values."""
 TAG_OF: dict[type, str] = {cls: tag for tag, cls in VALUE_TAGS.items()}
