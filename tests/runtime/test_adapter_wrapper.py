@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 import pytest
@@ -46,7 +47,7 @@ class TestOfTheCache(StreamAdapterConformance):
     """A wrapper with a `stream` of its own."""
 
     wire_format = "openai"
-    lacks = {"hosted_calls": "OpenAI's Chat Completions tell of none"}
+    lacks: ClassVar = {"hosted_calls": "OpenAI's Chat Completions tell of none"}
 
     def make_adapter(self, setup):
         """The cache of the page, around a real adapter; each call of the suite has its own answer."""
@@ -64,7 +65,7 @@ class TestOfAWrapper(StreamAdapterConformance):
     """A wrapper that changes nothing."""
 
     wire_format = "anthropic"
-    lacks = {"images": "no answer of Claude has one"}
+    lacks: ClassVar = {"images": "no answer of Claude has one"}
 
     def make_adapter(self, setup):
         """Around a real adapter."""
