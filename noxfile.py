@@ -38,6 +38,7 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 NEXT = "3.14"  # tested where it is installed; declared when that has been seen to pass
 # The declared versions, and the running one in case it is newer, so that there is always one to test with.
 PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), NEXT, THIS_PYTHON]))
+USE_HTTP = [f"tests/{name}" for name in ("bridge", "execution", "http", "providers", "runs", "session", "testing")]
 WITH_SERVERS = "tests/session/with_servers.py"
 PARALLEL = ["--numprocesses=auto", "--dist=worksteal"]  # a few tests take as long as thousands of others
 EXTRAS = "bedrock,cli,dotenv,otel,testing,vertex"
@@ -145,7 +146,7 @@ def _wheel_folder(session: nox.Session) -> str:
 @nox.session(python=PYTHONS, requires=["wheel"])
 @nox.parametrize("http", ["httpx", "httpx2"])
 def tests(session: nox.Session, http: str) -> None:
-    """Run the tests on the built wheel: on each Python with httpx, on the newest with httpx2 too."""
+    """Run the tests on the built wheel on each Python, and those that use HTTP with httpx2 on the newest."""
     if http == "httpx2" and session.python != nox.project.python_versions(PYPROJECT)[-1] and not session.posargs:
         session.skip("httpx2 is tested with the newest Python; with arguments after -- it runs here too")
     [built] = Path(_wheel_folder(session)).glob("*.whl")
@@ -157,7 +158,7 @@ def tests(session: nox.Session, http: str) -> None:
     # The long tests run in one session only; see tests/conftest.py.
     full = session.python == THIS_PYTHON and http == "httpx"
     default = [*PARALLEL, *([] if full else ["--quick"])]
-    session.run("pytest", *(session.posargs or default))
+    session.run("pytest", *(session.posargs or [*default, *(USE_HTTP if http == "httpx2" else [])]))
 
 
 def _npm(session: nox.Session, lock: str, folder: Path) -> None:
