@@ -175,3 +175,20 @@ async def test_a_budget_around_a_run_counts_the_answers_of_batches(autojump_cloc
             await items_of(run_at(server, tmp_path, texts(7)))
         assert caught.value.reason == "budget"
     assert vendor.asked == Counter(texts(6))
+
+
+@pytest.mark.parametrize("seconds", [0.001, 2, 5.001, 9, 16, 30])
+async def test_a_run_that_is_left_holds_nothing_of_a_budget(autojump_clock, tmp_path, seconds):
+    """What may be at the provider is an estimate, what was not sent is not counted, and the rest is paid once."""
+    vendor = Batches(polls=4)
+    budget = allm.budget(usd=1)
+    async with no_leaks(), WireServer(default=vendor) as server:
+        with budget, trio.move_on_after(seconds):
+            await items_of(run_at(server, tmp_path, texts(3)))
+        sent = vendor.asked.total()
+        assert budget._under_way.calls == budget._under_way.usd == budget._under_way.tokens == 0
+        assert budget.estimated.calls == budget.spent.calls >= sent
+        with allm.budget(usd=1) as another:
+            await items_of(run_at(server, tmp_path, texts(3)))
+        assert another.spent.calls == 3 - sent
+        assert another.estimated.calls == 0

@@ -11,7 +11,8 @@ import allm
 from allm import fake
 from allm.testing import Reply, WireServer
 from conversations import ASK, BY_HAND, NOOP, PAY, TEXT, engine
-from test_corpus import ADAPTERS, CASES
+from recorded_calls import chat_adapter, model_of
+from test_corpus import CASES
 from wire_corpus import CORPUS
 
 
@@ -87,7 +88,8 @@ def test_sessions_go_on_from_json_as_without_it(scripts, turns):
 async def test_recorded_answers_go_on_from_json_as_without_it(api, case):
     """After saving and loading, the next request is byte for byte the same."""
     async with WireServer(default=Reply.recorded(case.folder, chunks=None)) as server:
-        model = allm.Engine(adapter=ADAPTERS[api](server), model="requested-model", retry=None)
+        adapter = chat_adapter(case.url, server.base_url)
+        model = allm.Engine(adapter=adapter, model=model_of(case.folder), retry=None)
         session, _ = await allm.session.start(model, "Hello", max_turns=1)
         through_json(session)
         if session.status == "error":
