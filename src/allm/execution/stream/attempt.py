@@ -234,16 +234,16 @@ def run_model_call(
     """
     if context.span is None:  # most calls: a coroutine less is in memory while they run
         return _until_ended(call, prepared, context, Held(), None)
-    return _told(call, prepared, context, response)
+    return _told(call, prepared, context, context.span, response)
 
 
-async def _told(call: ModelCall, prepared: Any, context: StreamContext, response: Any) -> None:
+async def _told(call: ModelCall, prepared: Any, context: StreamContext, whole: telemetry.Span, response: Any) -> None:
     held = Held()
-    if response is None and context.span is not None:
+    if response is None:
         try:
-            await _until_ended(call, prepared, context, held, context.span)
+            await _until_ended(call, prepared, context, held, whole)
         finally:
-            context.span.attributes.update(held.times())
+            whole.attributes.update(held.times())
     else:
         name, content = "members" if call.engine.is_group else "model_call", functools.partial(call_content, call)
         with telemetry.span(name, call_facts(call), content=content) as span:
