@@ -251,7 +251,15 @@ class Meter:
 
 def simulate(scenario: Scenario) -> Outcome:
     """Run the scenario to its end."""
-    logging.disable()
+    before = logging.root.manager.disable
+    logging.disable()  # thousands of refusals
+    try:
+        return _simulated(scenario)
+    finally:
+        logging.disable(before)
+
+
+def _simulated(scenario: Scenario) -> Outcome:
     begin, end = scenario.storm or (0.0, 0.0)
     meter = Meter(Bucket(scenario.rate, scenario.rate), scenario.items * 9 // 10)
     provider = Provider(

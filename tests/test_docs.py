@@ -174,7 +174,10 @@ async def as_reader(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     async with WireServer(default=answer) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
-        yield server
+        try:
+            yield server
+        finally:
+            allm.models.clear()  # what the page has put in
 
 
 def with_local_model(monkeypatch, home):

@@ -16,7 +16,7 @@ import pytest
 import allm
 from allm.data import attrs_classes
 
-OPTIONAL = ("allm.testing", "allm.cli", "allm.__main__", "allm.session.stores")
+OPTIONAL = ("allm.testing", "allm.cli", "allm.__main__", "allm.session.stores", "allm.runs.postgres")
 
 
 def classes():
