@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import uuid
+from contextlib import closing
 from dataclasses import make_dataclass
 
 import pytest
@@ -346,7 +347,8 @@ async def test_a_second_run_is_refused(tmp_path):
         with pytest.raises(allm.BulkError, match="another run is using") as caught:
             await items_of(allm.bulk(echo.engine(), texts(2), journal=path, run="other"))
         assert caught.value.reason == "journal"
-        assert len(_reader({"run": "run", "journal": path}).find(["0"])) == 1
+        with closing(_reader({"run": "run", "journal": path})) as reader:
+            assert len(reader.find(["0"])) == 1
         await anext(run)
     assert len(await items_of(allm.bulk(echo.engine(), texts(2), journal=path))) == 2
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ async def test_a_run_that_is_killed_three_times(tmp_path, nursery):
         await process.wait()
     await trio.run_process(command)
     nursery.cancel_scope.cancel()
-    rows = list(open_journal(journal, "run").rows())
+    with closing(open_journal(journal, "run")) as opened:
+        rows = list(opened.rows())
     assert [row.index for row in rows] == list(range(COUNT))
     for row in rows:
         assert row.status == "done"
