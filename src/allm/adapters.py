@@ -222,6 +222,7 @@ if TYPE_CHECKING:
         post_json as post_json,
         without_body as without_body,
     )
+    from allm.http.jumping_clock import in_thread as in_thread
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.http.vertex import VertexPlace as VertexPlace
     from allm.runtime.adapter_wrapper import (
@@ -391,6 +392,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "foundation_model",
     "image_of_base64",
     "image_of_url",
+    "in_thread",
     "is_text",
     "join_url",
     "json_body",
@@ -472,6 +474,7 @@ _LATER = {
     "http.event_frames": ("FrameDecoder",),
     "data.markdown_code": ("code_spans",),
     "http.json_call": ("JsonResponse", "post_json", "without_body"),
+    "http.jumping_clock": ("in_thread",),
     "http.form_fields": ("file_field", "form_fields"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.adapter_wrapper": ("AdapterWrapper", "request_key", "with_texts"),

@@ -28,6 +28,7 @@ import trio
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError
 from allm.data.user_functions import call_user
+from allm.http.jumping_clock import in_thread
 
 __all__ = [
     "BEARER",
@@ -169,7 +170,7 @@ class AccessToken:
 
     async def __call__(self) -> str:
         """Fetch a token; a caller that is cancelled leaves the thread behind."""
-        return await trio.to_thread.run_sync(self.fetch, abandon_on_cancel=True)
+        return await in_thread(self.fetch)
 
 
 @final

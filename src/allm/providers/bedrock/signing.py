@@ -17,9 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
-import trio
 
-from allm.adapters import Body, HttpCall, Secret
+from allm.adapters import Body, HttpCall, Secret, in_thread
 from allm.data.errors import AdapterError
 
 __all__ = ["Signer", "has_botocore"]
@@ -54,7 +53,7 @@ class Signer:
         Raises:
             AdapterError: `authentication_failed`: there are no credentials, or they cannot be renewed.
         """
-        return await trio.to_thread.run_sync(self._sign, call, abandon_on_cancel=True)
+        return await in_thread(functools.partial(self._sign, call))
 
     def _sign(self, call: HttpCall) -> dict[str, Secret]:
         auth, request_module = _botocore("auth"), _botocore("awsrequest")
