@@ -24,6 +24,7 @@ from allm.http.json_call import JsonResponse, post_json
 from allm.http.library import multipart
 from allm.http.response import Body
 from allm.runtime.pages import PageRequest
+from allm.runtime.silence import Silence
 
 __all__ = [
     "FileCall",
@@ -70,7 +71,7 @@ class Upload:
     sent: int = attrs.field(default=0, init=False)
     stored: int = attrs.field(default=0, init=False)
     failure: Exception | None = attrs.field(default=None, init=False)
-    _limited: tuple[trio.CancelScope, float] | None = attrs.field(default=None, init=False)
+    _silence: Silence = attrs.field(factory=Silence, init=False)
 
     @classmethod
     def of(
@@ -133,12 +134,10 @@ class Upload:
 
     def limit(self, scope: trio.CancelScope, seconds: float) -> None:
         """Put off the end of the scope to so many seconds from each piece on."""
-        self._limited = (scope, seconds)
+        self._silence.limit(scope, seconds)
 
     async def _moved(self) -> None:
-        if self._limited is not None:
-            scope, seconds = self._limited
-            scope.deadline = trio.current_time() + seconds
+        self._silence.moved()
         if self._on_progress is not None:
             await call_user(self._on_progress, self.sent, self.size)
 

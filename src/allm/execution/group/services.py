@@ -14,7 +14,7 @@ from allm.execution.group.members import all_refused
 from allm.execution.group.unary_members import Running, UnaryMember, UnaryMembers, never, running_request
 from allm.execution.options import application_defaults, engine_options
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
-from allm.execution.services.unary import Silence, UnaryCall, resolve_unary
+from allm.execution.services.unary import UnaryCall, resolve_unary
 from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions
@@ -22,6 +22,7 @@ from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.costs import load_prices
 from allm.runtime.engine_group import EngineGroup, of_one_provider
 from allm.runtime.option_table import OF_CALL, merged_options, values_for
+from allm.runtime.silence import Limit
 
 __all__ = ["GroupCall", "resolve_members"]
 
@@ -56,7 +57,7 @@ class GroupCall(UnaryCall[RequestT, ResponseT]):
         *,
         prepared: Any = None,  # noqa: ARG002  (each member has its own)
         after: ExitStack | None = None,
-        silence: Silence | None = None,  # noqa: ARG002  of uploads, which no group has
+        silence: Limit | None = None,  # noqa: ARG002  of uploads, which no group has
         moves_on: Callable[[AllmError], bool] | None = None,
         charge: Any = None,  # noqa: ARG002  (each member has its own)
     ) -> ResponseT:

@@ -10,9 +10,8 @@ from functools import partial
 from typing import Any, cast
 
 import attrs
-import trio
 
-from allm.data.attrs_classes import define, frozen
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError
 from allm.data.events import Failed, MessageCompleted
 from allm.data.response import Response
@@ -41,6 +40,7 @@ from allm.runtime.costs import Pricing
 from allm.runtime.engine import Engine
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.pages import PageRequest
+from allm.runtime.silence import Silence
 
 __all__ = ["BatchedCall", "Batches", "batched_call", "batches_of"]
 
@@ -131,21 +131,6 @@ async def batched_call(engine: Engine, request: Input, options: Mapping[str, Any
     return BatchedCall(call, sent, prepared, adapter.group(sent), size)
 
 
-@define(eq=False)
-class _Reading:
-    """The limit of reading answers: its silence counts, and not the time that it takes."""
-
-    _limited: tuple[trio.CancelScope, float] | None = None
-
-    def limit(self, scope: trio.CancelScope, seconds: float) -> None:
-        self._limited = (scope, seconds)
-
-    def moved(self) -> None:
-        if self._limited is not None:
-            scope, seconds = self._limited
-            scope.deadline = trio.current_time() + seconds
-
-
 @frozen
 class Batches:
     """The batches of an engine's provider.
@@ -224,16 +209,16 @@ class Batches:
         Raises:
             AdapterError: The provider failed.
         """
-        unary, reading = self._call(), _Reading()
+        unary, silence = self._call(), Silence()
         prepared, adapter = unary.prepare(BatchRead(job)), cast("BatchAdapter", unary.adapter)
 
         async def give(answer: BatchAnswer) -> None:
-            reading.moved()
+            silence.moved()
             await each(answer)
-            reading.moved()
+            silence.moved()
 
         with unary.running(operation="read", batch=job.id) as span:
-            await unary.attempt(lambda: adapter.read(prepared, give), span, silence=reading)
+            await unary.attempt(lambda: adapter.read(prepared, give), span, silence=silence.limit)
 
     async def _asked(self, operation: str, request: Any) -> Any:
         unary = self._call()

@@ -13,7 +13,6 @@ from typing import Any, Unpack, cast
 import attrs
 import trio
 
-from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, OptionError, Problem
 from allm.data.file_ref import FileRef
 from allm.data.media import Media
@@ -27,6 +26,7 @@ from allm.runtime.engine import Engine
 from allm.runtime.file_store import FileContent, FileDelete, FileGet, FileRequest, StoredFile, Upload
 from allm.runtime.option_table import seal
 from allm.runtime.pages import PageRequest
+from allm.runtime.silence import Silence
 
 __all__ = ["delete", "download", "get", "list", "read", "upload"]
 
@@ -87,7 +87,9 @@ async def upload(
         reached = 0
         while stored is None:
             try:
-                stored = await call.attempt(partial(call.adapter.send, prepared), span, prepared=prepared, silence=sent)
+                stored = await call.attempt(
+                    partial(call.adapter.send, prepared), span, prepared=prepared, silence=sent.limit
+                )
             except AdapterError:
                 if sent.failure is not None and not isinstance(sent.failure, AdapterError):
                     raise sent.failure from None
@@ -269,40 +271,26 @@ async def download(
     return target
 
 
-@define(eq=False)
-class _Reading:
-    """The limit of a download: its silence counts, and not the time that it takes."""
-
-    _limited: tuple[trio.CancelScope, float] | None = None
-    failure: OSError | None = None
-
-    def limit(self, scope: trio.CancelScope, seconds: float) -> None:
-        self._limited = (scope, seconds)
-
-    def moved(self) -> None:
-        if self._limited is not None:
-            scope, seconds = self._limited
-            scope.deadline = trio.current_time() + seconds
-
-
 async def _receive(
     call: UnaryCall[Any, Any], file: FileRef | str, begin: Callable[[], Any], keep: Callable[[bytes], Awaitable[None]]
 ) -> None:
     """Give the bytes of a file to `keep`, piece by piece, and call `begin` before each attempt."""
     prepared = call.prepare(FileContent(_id_of(call, file)))
-    reading, adapter = _Reading(), cast("Any", call.adapter)  # `UnaryAdapter` has no `open`
+    silence, adapter = Silence(), cast("Any", call.adapter)  # `UnaryAdapter` has no `open`
+    failure: OSError | None = None
 
     async def work() -> None:
+        nonlocal failure
         async with adapter.open(prepared) as opened, opened.response.chunks() as pieces:
             try:
                 begin()
                 async for piece in pieces:
-                    reading.moved()
+                    silence.moved()
                     await keep(piece)
             except OSError as error:  # of the disk; it is no failure of the provider
-                reading.failure = error
+                failure = error
 
     with call.running(operation="download") as span:
-        await call.attempt(work, span, prepared=prepared, silence=reading)
-    if reading.failure is not None:
-        raise reading.failure
+        await call.attempt(work, span, prepared=prepared, silence=silence.limit)
+    if failure is not None:
+        raise failure

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 import attrs
 import trio
@@ -30,19 +30,12 @@ from allm.runtime.engine import Engine
 from allm.runtime.fitting import warn_of_shutdown
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import check_options, merged_options, values_for
+from allm.runtime.silence import Limit
 
 if TYPE_CHECKING:
     from allm.execution.services.charging import ServiceCharge
 
-__all__ = ["Silence", "UnaryCall", "ask", "resolve_unary", "typed"]
-
-
-class Silence(Protocol):
-    """Something that is sent bit by bit, whose silence is limited, and not the time that it takes."""
-
-    def limit(self, scope: trio.CancelScope, seconds: float) -> None:
-        """Put off the end of the scope to so many seconds from each piece on."""
-        ...
+__all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]
 
 
 @define(eq=False)
@@ -167,7 +160,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         *,
         prepared: Any = None,
         after: ExitStack | None = None,
-        silence: Silence | None = None,
+        silence: Limit | None = None,
         charge: ServiceCharge | None = None,
         moves_on: Callable[[AllmError], bool] | None = None,
     ) -> ResponseT:
@@ -178,7 +171,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             span: The telemetry span of the call.
             prepared: What `work` sends, as the adapter prepared it; the engine's limiter is told its size and its key.
             after: Takes over the place at the engine's limiter; None: it is released when `work` has ended.
-            silence: Told when something has been sent: the limit of one request is then counted anew.
+            silence: Given the limit of one request, for its `Silence` to put off with each piece.
             charge: What the request is charged to. With `after`, the caller says what it has cost in the end.
             moves_on: Of a member of a group: whether a failure ends its attempts at once, as another member is asked.
         """
@@ -214,7 +207,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         work: Callable[[], Awaitable[ResponseT]],
         prepared: Any,
         after: ExitStack | None,
-        silence: Silence | None,
+        silence: Limit | None,
         charge: ServiceCharge | None,
     ) -> ResponseT:
         limiter, limit = self.engine.limiter, self.execution_options.first_event_timeout
@@ -228,7 +221,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                 work = partial(in_place, place, work)
             with trio.move_on_after(seconds(limit)) as scope:
                 if silence is not None:
-                    silence.limit(scope, seconds(limit))
+                    silence(scope, seconds(limit))
                 with nullcontext() if charge is None else charge.attempt():
                     response: Any = await work()
                 if after is not None:
