@@ -230,8 +230,9 @@ async def run_shard(
 ) -> ShardReport:
     """Run a part of a run to its end, in one of several workers: the answers are in the journal.
 
-    A shard may be run more than once, also by two workers at a time: the journal has one row for each key, and what it
-    has is not asked again. A worker that is killed loses the answers that were under way.
+    A shard may be run more than once: the journal keeps one answer for each key, and an input whose answer is there
+    when its turn comes is not asked. Two workers that run it at the same time may both ask, and pay for, the same
+    inputs. A worker that is killed loses the answers that were under way.
 
     Args:
         engine: As for `bulk`, as all arguments that are not listed here.
