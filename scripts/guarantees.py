@@ -15,6 +15,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 _DOCUMENTED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 BEGIN, END = "<!-- results: written by scripts/guarantees.py -->", "<!-- end of results -->"
+NOT_RUN = "not run"
 
 
 def promise(trial: str) -> str:
@@ -29,17 +30,12 @@ def promise(trial: str) -> str:
 def figures(trial: dict[str, Any] | None) -> str:
     """What one run found, in words."""
     if trial is None:
-        return "not run"
+        return NOT_RUN
     outcomes = trial["outcomes"]
     said = [f"**{outcomes['failed']} FAILED**"] if "failed" in outcomes else []
     cases = outcomes.get("passed", 0)
-    values = {name: f"{value:,}" if isinstance(value, int) else value for name, value in trial["figures"].items()}
-    said += [
-        f"{name}: {value}" if isinstance(trial["figures"][name], str) else f"{value} {name}"
-        for name, value in values.items()
-    ]
-    if not trial["figures"] and cases:
-        said.append(f"{cases:,} {'cases' if cases > 1 else 'case'}")
+    for name, value in (trial["figures"] or {"cases": cases}).items():
+        said.append(f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}")
     if outcomes.get("skipped"):
         said.append(f"{outcomes['skipped']} skipped")
     return ", ".join(said)
@@ -71,10 +67,13 @@ def main() -> None:
     parser.add_argument("results", nargs="+", type=Path)
     parser.add_argument("--page", type=Path)
     arguments = parser.parse_args()
-    made = table([json.loads(path.read_text()) for path in arguments.results])
+    runs = [json.loads(path.read_text()) for path in arguments.results]
+    made = table(runs)
     if arguments.page is None:
         print(made)
         return
+    if NOT_RUN in made:
+        raise SystemExit("A run was broken off, or of a part: the page has the figures of whole runs only.")
     before, begin, rest = arguments.page.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:

@@ -102,7 +102,7 @@ class Running:
     moves_on: Callable[[AllmError], bool]
 
 
-running_request: ContextVar[Running] = ContextVar("allmrunning_request_request")
+running_request: ContextVar[Running] = ContextVar("allm_running_request")
 
 
 Once = Callable[[UnaryMember, Any, Any], Awaitable[Any]]
