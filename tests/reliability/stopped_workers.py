@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import trio
@@ -20,9 +21,12 @@ import worker
 from worker import SESSIONS, TURNS, Fate, Log
 
 import allm
+from allm.session.stores.sql import SqlBackend
 
 REFUSED = 3  # the exit code of a worker that was told that the session is no longer its own
 # In the middle of a turn. Not inside a transaction: a database keeps its lock for as long as the process is stopped.
+# Other tools of the turn save their results in threads meanwhile, so stopping waits for these.
+TRANSACTION = threading.Lock()
 POINTS = {point: times for point, times in worker.POINTS.items() if point.endswith((" append", " write", "ran"))}
 
 
@@ -33,7 +37,19 @@ class Stop(Fate):
         if point == self.point:
             self.left -= 1
             if self.left == 0:
-                os.kill(os.getpid(), signal.SIGSTOP)
+                with TRANSACTION:
+                    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def watch_transactions():
+    """Let no transaction run while a worker stops."""
+    run = SqlBackend._in_thread
+
+    def alone(self, work):
+        with TRANSACTION:
+            return run(self, work)
+
+    SqlBackend._in_thread = alone
 
 
 def refusable(live):
@@ -63,6 +79,7 @@ def stop(url, path, stops, seed):
     allm.session.open_store(url)
     trio.run(worker.live, allm.session.open_store("memory://"), "warm-up", TURNS, Fate(), Log(f"{path}.warm-up"))
     worker.live = refusable(worker.live)
+    watch_transactions()
     stopped = lives = 0
     while stopped < stops:
         name = f"{Path(path).name}-{lives % SESSIONS}"
