@@ -801,3 +801,10 @@ async def test_errors_around_claude_are_those_of_bedrock(clock):
     async with WireServer(default=Reply.json({"message": "no model"}, status=404, headers=headers)) as server:
         response = await allm.generate(claude(server), "Hi")
     assert (response.error.reason, response.error.provider) == ("not_found", "bedrock")
+
+
+def test_claude_is_in_one_place():
+    """Vertex AI and Bedrock at once would leave one of them out without a word."""
+    with pytest.raises(allm.EngineError, match="via= and project=") as caught:
+        Anthropic(project="my-project", via=Bedrock(region="us-east-1", api_key=KEY))
+    assert caught.value.reason == "invalid_engine"
