@@ -297,3 +297,19 @@ def test_what_gemini_cannot_write_down(request_, tag):
     with pytest.raises(allm.ValidationError) as caught:
         encode_gemini(request_)
     assert [found for _, found in caught.value.errors] == [tag]
+
+
+def test_limits_of_openai_bind_nobody_else():
+    """A server at another address may take more than 25 MiB, and longer texts; at OpenAI they are refused."""
+    long = allm.TranscriptionRequest(allm.Audio(bytes(25 * 1024 * 1024 + 1), "audio/wav"), model="whisper-1")
+    said = allm.SpeechRequest("a" * 5000, model="kokoro", speed=9)
+    options = allm.adapters.AdapterOptions()
+    elsewhere = {"api_key": "k", "base_url": "http://gpu-box:8000/v1"}
+    OpenAITranscription(**elsewhere).prepare(long, options)
+    OpenAISpeech(**elsewhere).prepare(said, options)
+    with pytest.raises(allm.ValidationError) as caught:
+        OpenAITranscription(api_key="k", base_url="https://api.openai.com/v1").prepare(long, options)
+    assert caught.value.errors == ((("audio",), "too_large"),)
+    with pytest.raises(allm.ValidationError) as caught:
+        OpenAISpeech(api_key="k", base_url="https://api.openai.com/v1").prepare(said, options)
+    assert [path for path, _ in caught.value.errors] == [("text",), ("speed",)]

@@ -233,6 +233,18 @@ def test_cache_points_are_parts():
     assert body["system"][1] == body["messages"][0]["content"][1] == {"cachePoint": {"type": "default"}}
 
 
+@pytest.mark.parametrize(
+    ("prompt_cache", "marks"),
+    [(None, [{"type": "default", "ttl": "1h"}]), (True, [{"type": "default", "ttl": "1h"}]), (False, [])],
+)
+def test_cache_points_are_marks_unless_nothing_is_to_be_kept(prompt_cache, marks):
+    """`prompt_cache=False` sends no mark, since writing to the cache has a price."""
+    request = allm.request(allm.user("A long manual.", allm.cache_point("1h"), "Why?"), model=CLAUDE)
+    prepared = Bedrock(api_key=KEY, region="us-east-1").prepare(request, AdapterOptions(prompt_cache=prompt_cache))
+    content = json.loads(prepared.body)["messages"][0]["content"]
+    assert [block["cachePoint"] for block in content if "cachePoint" in block] == marks
+
+
 def test_the_url_names_region_and_model(monkeypatch):
     """A colon and the slash of an ARN are quoted; the region is the adapter's, else the environment's."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
@@ -789,3 +801,10 @@ async def test_errors_around_claude_are_those_of_bedrock(clock):
     async with WireServer(default=Reply.json({"message": "no model"}, status=404, headers=headers)) as server:
         response = await allm.generate(claude(server), "Hi")
     assert (response.error.reason, response.error.provider) == ("not_found", "bedrock")
+
+
+def test_claude_is_in_one_place():
+    """Vertex AI and Bedrock at once would leave one of them out without a word."""
+    with pytest.raises(allm.EngineError, match="via= and project=") as caught:
+        Anthropic(project="my-project", via=Bedrock(region="us-east-1", api_key=KEY))
+    assert caught.value.reason == "invalid_engine"

@@ -336,6 +336,22 @@ async def test_what_a_vendor_lacks_is_refused_before_anything_is_sent(name):
     assert [(path[0], found) for path, found in caught.value.errors] == [("tools", tag)]
 
 
+@pytest.mark.parametrize(
+    ("adapter", "tool", "said"),
+    [
+        (OPENAI, hosted.url_context(), "tools[0] is url_context, which openai does not have"),
+        (GEMINI, hosted.url_context(max_uses=1), "a setting that url_context of Gemini does not have"),
+        (CLAUDE, hosted.computer(), "it has code_execution, mcp, url_context, web_search"),
+    ],
+)
+def test_a_tool_that_is_lacking_is_named_as_its_function(adapter, tool, said):
+    """A call of `url_context()` has the kind `web_fetch`, which nobody has written who reads the message."""
+    request = allm.Request([allm.user("hi")], model="m", tools=[tool])
+    with pytest.raises(allm.ValidationError) as caught:
+        adapter.prepare(request, allm.adapters.AdapterOptions())
+    assert said in caught.value.message
+
+
 async def test_a_call_of_the_name_of_a_hosted_tool_is_of_no_tool():
     """The model is told that there is none: nothing here could run it, and nobody is asked to."""
     script = [[fake.tool_call("web_search", {"query": "x"})], [fake.text("Then not.")]]

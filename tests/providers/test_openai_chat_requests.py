@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import attrs
 import pytest
 
@@ -176,11 +178,40 @@ def test_images_that_are_refused():
     )
 
 
-def test_other_services_may_take_other_images():
+@pytest.mark.parametrize(
+    "adapter",
+    [
+        allm.providers.OpenAI(preset="llamacpp"),
+        allm.providers.OpenAI(base_url="http://gpu-box:8000/v1", api_key="k"),
+        allm.providers.OpenAI(base_url="http://gpu-box:8000/v1", api_key="k", endpoint="responses"),
+    ],
+)
+def test_other_services_may_take_other_images(adapter):
     """Only OpenAI's own formats are known here."""
-    adapter = allm.providers.OpenAI(preset="llamacpp")
     call = prepare(allm.user(allm.Image.from_bytes(b"BM..", "image/bmp")), adapter=adapter)
     assert b"data:image/bmp;base64," in call.body
+
+
+def test_arguments_that_are_not_json_are_an_object_elsewhere():
+    """Servers at an address of their own parse them, and would refuse the conversation for ever; OpenAI does not."""
+    call = allm.ToolCall("c1", "f", None, '{"city": "Zu')
+    thread = [allm.user("Hi"), allm.assistant(call), allm.tool_result("c1", "no JSON")]
+    body = json.loads(
+        prepare(*thread, adapter=allm.providers.OpenAI(base_url="http://gpu-box:8000/v1", api_key="k")).body
+    )
+    assert isinstance(json.loads(body["messages"][1]["tool_calls"][0]["function"]["arguments"]), dict)
+    own = allm.providers.OpenAI(api_key="k", endpoint="chat_completions")
+    body = json.loads(prepare(*thread, adapter=own).body)
+    assert body["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"city": "Zu'
+
+
+def test_other_services_may_take_more_stop_texts():
+    """The limit of four is OpenAI's own, in all of its regions."""
+    adapter = allm.providers.OpenAI(base_url="http://gpu-box:8000/v1", api_key="k")
+    assert b'"stop":["a","b","c","d","e"]' in prepare(allm.user("Hi"), adapter=adapter, stop=list("abcde")).body
+    adapter = allm.providers.OpenAI(base_url="https://eu.api.openai.com/v1", api_key="k", endpoint="chat_completions")
+    with pytest.raises(allm.ValidationError, match="at most 4"):
+        prepare(allm.user("Hi"), adapter=adapter, stop=list("abcde"))
 
 
 def test_options_win_and_objects_are_merged():

@@ -73,16 +73,22 @@ def wire_tools(
             continue
         form = forms.get(tool.kind)
         if form is None:
-            has = f"it has {', '.join(sorted(forms))}" if forms else "it runs no tools"
-            sentence = f"is {tool.kind}, which {service} does not have; {has}. Use a tool of your own for it"
+            has = f"it has {', '.join(sorted(map(_function, forms)))}" if forms else "it runs no tools"
+            what = f"is {_function(tool.kind)}, which {service} does not have"
+            sentence = f"{what}; {has}. Use a tool of your own for it"
             problems.append(Problem(("tools", index), "unsupported_tool", sentence))
             continue
         settings = {**tool.settings, **(tool.secrets or {})}
         for name in settings.keys() - form.takes:
             near = nearest(name, form.takes, 1)
             instead = form.advice.get(name) or (f"use {near[0]}" if near else "leave it out")
-            sentence = f"is a setting that {tool.kind} of {service} does not have; {instead}"
+            sentence = f"is a setting that {_function(tool.kind)} of {service} does not have; {instead}"
             problems.append(Problem(("tools", index, name), "unsupported_option", sentence))
         raw = tool.metadata.get(provider)
         made.append((tool, {**form.build(settings), **(raw if isinstance(raw, Mapping) else {})}))
     return made
+
+
+def _function(kind: str) -> str:
+    """The name under which `allm.hosted` makes tools of a kind."""
+    return "url_context" if kind == "web_fetch" else kind

@@ -353,13 +353,13 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
     if not found:
         found, source = _from_environment(env_names)
     if found is None or not found.reveal().strip():
-        names = " or ".join(env_names) or "(no variable)"
+        by_variable = f"set the environment variable {' or '.join(env_names)}, or " if env_names else ""
+        variables = ", the environment, and files read with keys.load_dotenv()" if env_names else ""
         raise EngineError(
             f"no API key for {provider}", reason="missing_key", provider=provider, variables=env_names
         ).advised(
-            f": set the environment variable {names}, or pass api_key=. Looked in: the call, the adapter, "
-            f"keys.override({provider}=...), keys.put({provider!r}, ...), the environment, and files read with "
-            "keys.load_dotenv()"
+            f": {by_variable}pass api_key=. Looked in: the call, the adapter, "
+            f"keys.override({provider}=...), keys.put({provider!r}, ...){variables}"
         )
     problem = key_problem(found.reveal())
     if problem is not None:

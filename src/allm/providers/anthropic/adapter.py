@@ -29,7 +29,7 @@ from allm.adapters import (
     parts_of,
     stream_events,
 )
-from allm.data.errors import AdapterError
+from allm.data.errors import AdapterError, EngineError
 from allm.data.request import Request
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode, sampling_problems
@@ -140,6 +140,9 @@ class Anthropic(HttpAdapter, StreamAdapter):
     upwards, else the highest that it has. `verbosity` and `prompt_cache_key` have no counterparts.
 
     Without `max_tokens` the model's own limit is sent, or 4096 where that is not known (logged once).
+
+    Raises:
+        EngineError: `invalid_engine`: both `via` and `project` are given.
     """
 
     api_version: str = "2023-06-01"
@@ -155,6 +158,11 @@ class Anthropic(HttpAdapter, StreamAdapter):
         default="auto", validator=attrs.validators.in_(("auto", "native", "tool"))
     )
     max_event_bytes: int = MAX_EVENT_BYTES
+
+    def __attrs_post_init__(self) -> None:
+        if self.via is not None and self.project is not None:
+            what = "via= and project= are two places where Claude is; expected one of them"
+            raise EngineError(what, reason="invalid_engine")
 
     @functools.cached_property
     def vendor(self) -> Vendor:  # pyright: ignore[reportIncompatibleMethodOverride]  # a property that is asked once

@@ -114,8 +114,8 @@ class Bedrock(HttpAdapter, StreamAdapter):
 
     @property
     def ignored_options(self) -> frozenset[str]:
-        """OpenAI's `verbosity` has no counterpart, and AWS has ids of its own for requests."""
-        return frozenset({"verbosity", "request_id"})
+        """OpenAI's `verbosity` and `prompt_cache_key` have no counterparts, and AWS has ids of its own for requests."""
+        return frozenset({"prompt_cache_key", "verbosity", "request_id"})
 
     def output_modes(self, request: Request, _options: AdapterOptions) -> Sequence[OutputMode]:
         """By the model's name."""

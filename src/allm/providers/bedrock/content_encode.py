@@ -65,12 +65,14 @@ class ContentEncoder:
 
     Attributes:
         origin: Whose opaque data is sent.
+        marks: Whether cache points are sent.
         system: Blocks of the system messages so far.
         called: Names of the tools that have been called.
         problems: What cannot be sent.
     """
 
     origin: Origin
+    marks: bool = attrs.field(default=True, kw_only=True)
     system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
@@ -127,7 +129,8 @@ class ContentEncoder:
             case ReasoningPart():
                 return self._reasoning(part) if of_assistant else None
             case CachePoint():
-                return {"cachePoint": {"type": "default"} | ({} if part.ttl is None else {"ttl": part.ttl})}
+                mark = {"type": "default"} | ({} if part.ttl is None else {"ttl": part.ttl})
+                return {"cachePoint": mark} if self.marks else None
             case HostedCall() | ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if of_assistant else part.provider == PROVIDER

@@ -45,7 +45,7 @@ def encode(request: Request, options: AdapterOptions, origin: Origin = ITSELF) -
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = ContentEncoder(origin)
+    encoder = ContentEncoder(origin, marks=options.prompt_cache is not False)
     messages = encoder.encode(request.messages)
     problems = encoder.problems
     if any(tool.hosted for tool in request.tools):

@@ -61,7 +61,7 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.chat_reasoning import DETAILS, FIELD
-from allm.providers.openai.presets import OPENAI, OPENAI_ITSELF, TAKES_MARKS, THINKING, Preset
+from allm.providers.openai.presets import OPENAI, TAKES_MARKS, THINKING, Preset, is_bound
 from allm.providers.openai.shared_encode import (
     arguments_text,
     call_id,
@@ -136,7 +136,7 @@ _MAX_STOPS = 4
 def _sampling(request: Request, preset: Preset, problems: list[Problem]) -> dict[str, Any]:
     """The fields of a body of Chat Completions; None for what is not sent."""
     stop = list(request.stop) if request.stop else None
-    if stop is not None and len(stop) > _MAX_STOPS and preset.name in OPENAI_ITSELF:
+    if stop is not None and len(stop) > _MAX_STOPS and is_bound(preset):
         sentence = f"has {len(stop)} texts; OpenAI takes at most {_MAX_STOPS}"
         problems.append(Problem(("stop",), "too_many", sentence))
     fields: dict[str, Any] = {"stop": stop}
@@ -226,7 +226,7 @@ class _MessageEncoder:
             case TextPart():
                 return [{"type": "text", "text": part.text}]
             case ImagePart():
-                url = image_url(part, self.origin, path, self.problems)
+                url = image_url(part, self.preset, self.origin, path, self.problems)
                 return [] if url is None else [{"type": "image_url", "image_url": {"url": url, "detail": part.detail}}]
             case DocumentPart() | AudioPart() | VideoPart():
                 return self._file(part, path)
@@ -343,7 +343,7 @@ class _MessageEncoder:
         if is_custom(call, self.preset.name):
             custom = {"name": name, "input": call.raw_arguments or ""}
             return {**fields, "id": sent_id, "type": "custom", "custom": custom}
-        function = {**of_function, "name": name, "arguments": arguments_text(call, self.preset.name)}
+        function = {**of_function, "name": name, "arguments": arguments_text(call, self.preset)}
         return {**fields, "id": sent_id, "type": "function", "function": function}
 
 

@@ -28,7 +28,7 @@ from allm.adapters import (
 )
 from allm.data.errors import EngineError
 from allm.providers.openai.errors import classify
-from allm.providers.openai.presets import ELSEWHERE, OPENAI, PRESETS, Preset
+from allm.providers.openai.presets import ELSEWHERE, OPENAI, OPENAI_ITSELF, PRESETS, Preset, is_bound
 
 __all__ = ["Connection", "Place", "find_base_url", "is_openai", "row_at", "url_value"]
 
@@ -186,6 +186,16 @@ class Connection(HttpAdapter):
         if base_url is not None:
             return base_url
         return find_base_url(Place(self.row, base_url, self._given), endpoint, model)
+
+    def limits_bind(self, options: AdapterOptions, model: str | None) -> bool:
+        """Whether a call goes to OpenAI or Azure, which the limits in OpenAI's documentation bind.
+
+        Raises:
+            EngineError: `invalid_base_url`, as `find_base_url`.
+        """
+        if self.provider not in OPENAI_ITSELF:
+            return False
+        return is_bound(row_at(self.row, self.find_base_url(options, model=model)))
 
     def origin(self, base_url: str) -> Origin:
         """The service at `base_url`; at Azure, the resource, whatever the endpoint or deployment."""

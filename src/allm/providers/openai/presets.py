@@ -25,6 +25,7 @@ __all__ = [
     "THINKING",
     "Preset",
     "UrlField",
+    "is_bound",
 ]
 
 Endpoint = Literal["chat_completions", "responses"]
@@ -180,6 +181,12 @@ HOSTS = frozenset({"openai", "azure", "xai", "deepseek"})
 
 OPENAI_ITSELF = frozenset({"openai", "azure"})
 """Whom the limits in OpenAI's documentation bind; what other services take is for them to say."""
+
+
+def is_bound(row: Preset) -> bool:
+    """Whether they bind where this row is asked: not at another address of OpenAI's adapter, which may be anybody's."""
+    return row.name in OPENAI_ITSELF and row is not ELSEWHERE
+
 
 _ROWS = (
     Preset(

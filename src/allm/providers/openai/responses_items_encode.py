@@ -59,7 +59,7 @@ from allm.data.content import (
 )
 from allm.data.message import Message
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
-from allm.providers.openai.presets import OPENAI_ITSELF, Preset
+from allm.providers.openai.presets import Preset, is_bound
 from allm.providers.openai.shared_encode import (
     COMPUTER_CALL,
     CUSTOM_CALL,
@@ -206,7 +206,7 @@ class ItemEncoder:
             case TextPart():
                 return [{"type": "input_text", "text": part.text}]
             case ImagePart():
-                source = image_source(part, self.origin, path, self.problems)
+                source = image_source(part, self.preset, self.origin, path, self.problems)
                 return [] if source is None else [{"type": "input_image", **source, "detail": part.detail}]
             case DocumentPart() | AudioPart() | VideoPart():
                 return self._file(part, path)
@@ -272,7 +272,7 @@ class ItemEncoder:
     @property
     def _is_openai(self) -> bool:
         """Whether this is OpenAI itself, or Azure: stricter than those who speak its format."""
-        return self.provider in OPENAI_ITSELF and (self.origin.place is None or bool(self.preset.url_fields))
+        return is_bound(self.preset)
 
     def _reasoning(self, part: ReasoningPart) -> Item | None:
         if part.encrypted_content is None and not (self.stored and part.id):
@@ -341,7 +341,7 @@ class ItemEncoder:
             self._custom.add(part.id)
             own = {"type": CUSTOM_CALL, "input": part.raw_arguments or ""}
         else:
-            own = {"type": "function_call", "arguments": arguments_text(part, self.provider)}
+            own = {"type": "function_call", "arguments": arguments_text(part, self.preset)}
         return {**replay, **own, "call_id": call_id(part.id, self.preset), "name": call_name(part.name)}
 
 

@@ -16,7 +16,7 @@ from allm.adapters import Origin, Path, Problem, UnusableMediaError, as_object, 
 from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
-from allm.providers.openai.presets import Preset
+from allm.providers.openai.presets import Preset, is_bound
 
 __all__ = [
     "COMPUTER_CALL",
@@ -53,7 +53,6 @@ _CHOICE_WORDS = frozenset({"auto", "none", "required"})
 
 # https://platform.openai.com/docs/guides/images-vision#image-input-requirements. Other services take other formats.
 _IMAGE_FORMATS = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
-_AT_OPENAI = frozenset({"openai", "azure"})
 
 # Keywords by which a schema is that of something: one without them, such as `{}`, is that of any object.
 _SAY_WHAT = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"})
@@ -67,13 +66,13 @@ def is_custom(call: ToolCall, provider: str) -> bool:
     return as_object(call.metadata.get(provider)).get("type") == CUSTOM_CALL
 
 
-def arguments_text(call: ToolCall, provider: str) -> str:
+def arguments_text(call: ToolCall, preset: Preset) -> str:
     """The model's own text where there is one.
 
     It may not be JSON: OpenAI takes it back as it came, other servers parse it and refuse the conversation for ever
     (vLLM, llama.cpp), so that they get an object with the text in it.
     """
-    if call.arguments is None and call.raw_arguments and provider not in _AT_OPENAI:
+    if call.arguments is None and call.raw_arguments and not is_bound(preset):
         return dumps({INVALID_JSON: call.raw_arguments}).decode()
     raw = call.raw_arguments or ""
     if call.arguments is not None and (not raw.lstrip().startswith("{") or _ESCAPED_HALF.search(raw)):
@@ -105,7 +104,9 @@ def call_id(given: str | None, preset: Preset) -> str | None:
     return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT_ID]
 
 
-def image_source(part: ImagePart, origin: Origin, path: Path, problems: list[Problem]) -> dict[str, Any] | None:
+def image_source(
+    part: ImagePart, preset: Preset, origin: Origin, path: Path, problems: list[Problem]
+) -> dict[str, Any] | None:
     """`image_url`, a `data:` URL for everything that has none, or `file_id`; None when it cannot be sent."""
     image = part.image
     try:
@@ -124,16 +125,16 @@ def image_source(part: ImagePart, origin: Origin, path: Path, problems: list[Pro
     except ValidationError as error:
         problems.append(Problem(path, error.errors[0][1], str(error)))
         return None
-    if origin.provider in _AT_OPENAI and mime_type not in _IMAGE_FORMATS:
+    if is_bound(preset) and mime_type not in _IMAGE_FORMATS:
         sentence = f"OpenAI does not take {mime_type}; convert it to PNG, JPEG, WebP or GIF"
         problems.append(Problem(path, "unsupported_image_format", sentence))
         return None
     return {"image_url": url}
 
 
-def image_url(part: ImagePart, origin: Origin, path: Path, problems: list[Problem]) -> Any:
+def image_url(part: ImagePart, preset: Preset, origin: Origin, path: Path, problems: list[Problem]) -> Any:
     """The image's URL, which Chat Completions wants; None when it cannot be sent."""
-    source = image_source(part, origin, path, problems)
+    source = image_source(part, preset, origin, path, problems)
     if source is not None and "file_id" in source:
         sentence = "Chat Completions takes no uploaded image; use endpoint='responses', or Image.from_file"
         problems.append(Problem(path, "unsupported_image_upload", sentence))

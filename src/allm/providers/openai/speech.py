@@ -45,13 +45,18 @@ MISTRAL = "mistral"
 """It answers with JSON, and its voices are its own: https://docs.mistral.ai/capabilities/audio."""
 
 
-def encode_speech(request: SpeechRequest, provider: str = "openai") -> dict[str, Any]:
+def encode_speech(request: SpeechRequest, provider: str = "openai", *, limits_bind: bool = True) -> dict[str, Any]:
     """The body; `request.options` win.
+
+    Args:
+        request: What is to be said.
+        provider: Whose format it is.
+        limits_bind: Whether it goes to OpenAI itself.
 
     Raises:
         ValidationError: What OpenAI does not take, or no call could read the answer to; all problems at once.
     """
-    problems = list(_of_the_limits(request)) if provider in OPENAI_ITSELF else []
+    problems = list(_of_the_limits(request)) if limits_bind and provider in OPENAI_ITSELF else []
     model = own_name(request.model)
     if request.instructions is not None and model.startswith(WITHOUT_INSTRUCTIONS):
         sentence = f"{model} takes none; gpt-4o-mini-tts does"
@@ -99,7 +104,8 @@ class OpenAISpeech(Connection, SpeechAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: What OpenAI does not take; all problems at once.
         """
-        body = encode_speech(request, self.provider)
+        bound = self.limits_bind(options, request.model)
+        body = encode_speech(request, self.provider, limits_bind=bound)
         call = self.post("/audio/speech", body, options, model=request.model)
         return _Prepared(call, as_text(body.get("response_format")))
 

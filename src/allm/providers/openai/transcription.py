@@ -61,8 +61,15 @@ PLAIN = frozenset({"text", "srt", "vtt"})
 FORMATS = frozenset({"audio/mpeg", "audio/mp4", "audio/wav", "audio/webm", "audio/flac", "audio/ogg"})
 
 
-def encode_transcription(request: TranscriptionRequest, provider: str = "openai") -> dict[str, Any]:
+def encode_transcription(
+    request: TranscriptionRequest, provider: str = "openai", *, limits_bind: bool = True
+) -> dict[str, Any]:
     """The fields of the form beside the file; `request.options` win.
+
+    Args:
+        request: What is to be heard.
+        provider: Whose format it is.
+        limits_bind: Whether it goes to OpenAI itself.
 
     Raises:
         ValidationError: What OpenAI does not take, or no call could read the answer to; all problems at once.
@@ -70,7 +77,7 @@ def encode_transcription(request: TranscriptionRequest, provider: str = "openai"
     model = own_name(request.model)
     refuse(
         [
-            *(_of_the_audio(request) if provider in OPENAI_ITSELF else ()),
+            *(_of_the_audio(request) if limits_bind and provider in OPENAI_ITSELF else ()),
             *(_of_mistral(request) if provider == MISTRAL else _of_the_model(request, model)),
             *_of_the_options(request),
         ]
@@ -200,7 +207,8 @@ class OpenAITranscription(Connection, TranscriptionAdapter):
         return self._prepared(request, options, {"stream": True} if streams else {})
 
     def _prepared(self, request: TranscriptionRequest, options: AdapterOptions, more: dict[str, Any]) -> _Prepared:
-        body = {**encode_transcription(request, self.provider), **more}
+        bound = self.limits_bind(options, request.model)
+        body = {**encode_transcription(request, self.provider, limits_bind=bound), **more}
         kind, form = multipart(form_fields(body), [("file", file_field(request.audio))])
         return _Prepared(self.post("/audio/transcriptions", form, options, kind, model=request.model), request.model)
 
