@@ -1,6 +1,6 @@
 """Many requests on a Ray cluster: Ray hands out the parts, and a journal in PostgreSQL decides what is done.
 
-    pip install '.[testing,postgres]' ray
+    pip install '.[cli,postgres]' ray
     export ALLM_JOURNAL=postgresql://user@host/database      # and the model's key: where `ray start` is called, too
     export ALLM_MODEL=openai:gpt-5.4-mini RAY_ADDRESS=host:6379
     python examples/bulk_on_ray.py reviews.txt labels-1      # each line is an input; again: what is not done

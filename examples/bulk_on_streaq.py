@@ -1,6 +1,6 @@
 """Many requests on several machines: streaQ hands out the parts, and a journal in PostgreSQL decides what is done.
 
-    pip install '.[testing,distributed]'
+    pip install '.[cli,distributed]'
     export REDIS_URL=redis://localhost:6379 ALLM_JOURNAL=postgresql://user@host/database
     python examples/bulk_on_streaq.py work                          # a worker: one for each core of each machine
     python examples/bulk_on_streaq.py submit reviews.txt labels-1   # each line is an input; again: what is not done

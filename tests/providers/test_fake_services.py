@@ -112,3 +112,20 @@ async def test_trouble_comes_in_the_order_of_the_requests(autojump_clock):
     with pytest.raises(allm.AdapterError, match="busy"):
         await allm.files.list(engine, retry=None)
     assert len(await allm.files.list(engine)) == 1
+
+
+async def test_what_is_beside_chat_tells_telemetry_how_it_ended():
+    """Each has a span that ends with an `outcome`, and with what it found."""
+    told = {}
+    detach = allm.telemetry.attach(lambda event: told.update({event.name: event.attributes}))
+    engine = allm.Engine(adapter=Fake(tokens=7), model="m")
+    await allm.count_tokens(engine, "Hello")
+    await allm.caches.create(engine, "Hello")
+    await allm.list_models(engine)
+    await allm.files.list(engine)
+    detach()
+    assert {name: facts["outcome"] for name, facts in told.items()} == dict.fromkeys(
+        ("count_tokens", "caches", "list_models", "files"), "completed"
+    )
+    assert (told["count_tokens"]["tokens"], told["count_tokens"]["exact"]) == (7, True)
+    assert told["caches"]["tokens"] is not None

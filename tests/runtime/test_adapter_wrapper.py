@@ -84,7 +84,7 @@ def test_it_has_all_that_the_inner_adapter_has(wire):
     for name in ("output_modes", "tool_modes", "refused_parameters", "defers_tools", "hosts_tools"):
         assert getattr(wrapper, name)(request, options) == getattr(inner, name)(request, options), name
     assert wrapper.needs_structured_finalize(request) == inner.needs_structured_finalize(request)
-    for service in ("token_counter", "model_list", "files", "batches"):
+    for service in ("token_counter", "model_list", "files", "caches", "batches"):
         assert (wrapper.companion(service) is None) == (inner.companion(service) is None), service
 
 
@@ -103,6 +103,23 @@ async def test_what_is_changed_is_what_is_sent(wire):
             counted = await allm.count_tokens(engine, "quiet words")
             assert not counted.exact or counted.tokens == 3
             assert not any("quiet words" in sent.body.decode() for sent in server.requests)
+
+
+async def test_what_is_changed_is_what_a_provider_keeps():
+    """A prompt that is kept under a name is changed like one that is sent, and a call goes on from it."""
+    kept = {"name": "cachedContents/a", "model": "models/m", "expireTime": "2096-10-02T07:06:40Z"}
+    async with WireServer() as server:
+        server.add(Reply.json(kept), Reply.json(kept), Reply.script("gemini", [fake.text("hi")]))
+        engine = allm.Engine(adapter=Loud(ADAPTERS["gemini"](server.url("gemini"))), model="m")
+        cache = await allm.caches.create(engine, [allm.system("be nice"), allm.user("quiet words")])
+        assert (await allm.caches.get(engine, cache)).contents == cache.contents
+        prompt = [allm.system("be nice"), allm.user("quiet words"), allm.user("more")]
+        assert (await allm.generate(engine, prompt, cached_content=cache)).output_text == "hi"
+        sent = [request.body.decode() for request in server.requests]
+        assert "QUIET WORDS" in sent[0]
+        assert "MORE" in sent[2]
+        assert "QUIET" not in sent[2]  # the cache has it
+        assert not any("quiet words" in body or "be nice" in body for body in sent)
 
 
 async def test_other_services_can_be_wrapped():

@@ -12,10 +12,11 @@
     ├── SessionError            the session's status or its store does not allow the operation
     │   └── SessionConflict     someone else saved a newer version
     ├── UnwrapError             `unwrap` of a response that did not end cleanly
-    └── BudgetExceeded          a call does not fit the budget that it is made under, or ran over it
+    ├── BudgetExceeded          a call does not fit the budget that it is made under, or ran over it
+    └── BulkError               a bulk run ended before its inputs did
 
 An error with a value is defined beside that value: `EmbeddingAdapterError` in `data/embedding.py`,
-`SessionConflict` in `data/session.py`.
+`SessionConflict` in `data/session.py`, `BulkError` in `data/bulk.py`.
 
 Every error has a `reason` from a closed set (a `Literal` per class), a message that says what happened, what was
 expected and what to do, and fields for the facts in the message. Errors are values: they compare by their fields, and

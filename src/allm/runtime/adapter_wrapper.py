@@ -19,6 +19,7 @@ from allm.data.request import Request
 from allm.http.call import HttpCall
 from allm.http.keys import Secret
 from allm.runtime.adapters import AdapterOptions, Companion, Emit, OutputMode, ToolMode
+from allm.runtime.cache_store import CacheCreate
 from allm.runtime.http_adapter import Adapter, as_adapter
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ class AdapterWrapper(Adapter):
     def changed(self, request: Any, _options: AdapterOptions, /) -> Any:
         """What is sent in place of a request; may raise, and then nothing is sent. By default the same.
 
-        It is asked for calls, and for counts of their tokens. Files that are uploaded are not requests.
+        It is asked for calls, for counts of their tokens, and for prompts that a provider keeps (`allm.caches`). Files
+        that are uploaded are not requests.
         """
         return request
 
@@ -133,24 +135,28 @@ class AdapterWrapper(Adapter):
         return self._inner.batch_limits(model)
 
     def companion(self, service: Companion, /) -> Any:
-        """The inner adapter's; one that counts tokens is asked about the changed request."""
+        """The inner adapter's; one that counts tokens, or keeps prompts, is given the changed request."""
         found = self._inner.companion(service)
-        return _Counter(found, self) if service == "token_counter" and found is not None else found
+        return _Beside(found, self) if service in {"token_counter", "caches"} and found is not None else found
 
     @property
     def _inner(self) -> Adapter:
         return as_adapter(self.inner)
 
 
-class _Counter(AdapterWrapper):
-    """Counts the tokens of what is sent."""
+class _Beside(AdapterWrapper):
+    """Counts the tokens of what is sent, or keeps it."""
 
     def __init__(self, inner: Any, wrapper: AdapterWrapper) -> None:
         super().__init__(inner)
         self._wrapper = wrapper
 
     def changed(self, request: Any, options: AdapterOptions, /) -> Any:
-        return self._wrapper.changed(request, options)
+        if isinstance(request, Request):
+            return self._wrapper.changed(request, options)
+        if isinstance(request, CacheCreate):
+            return attrs.evolve(request, request=self._wrapper.changed(request.request, options))
+        return request  # a name of a cache, or a page of their list
 
 
 def request_key(prepared: Any) -> str | None:

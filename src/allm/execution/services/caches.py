@@ -124,7 +124,7 @@ async def create(
 
     with unary.running(operation="create", model=call.request.model) as span:
         created: Cache = await unary.attempt(send, span)
-        span.stop(tokens=created.tokens)
+        span.attributes.update(tokens=created.tokens)
         return created
 
 

@@ -67,7 +67,7 @@ async def count(call: ModelCall) -> TokenCount:
     unary = beside(_TOKENS, call, counter)
     with unary.running(model=call.request.model) as span:
         counted: TokenCount = await unary.attempt(partial(counter.send, prepared), span, prepared=prepared)
-        span.stop(tokens=counted.tokens, exact=counted.exact)
+        span.attributes.update(tokens=counted.tokens, exact=counted.exact)
     if counted.exact and call.adapter_options.cached_content is None:
         from allm.runtime.prompt_size import remember_count
 
