@@ -456,3 +456,15 @@ async def test_a_block_that_is_not_opened():
     with pytest.raises(allm.StreamError) as caught:
         await anext(run)
     assert caught.value.reason == "closed"
+
+
+async def test_the_log_has_one_line_for_all_failures(caplog):
+    """A program that does not look at its items learns how many have failed, and why."""
+    answers = {name: [failing("invalid_request")] for name in ("q1", "q3")} | {"q4": [failing("content_filter")]}
+    with caplog.at_level("INFO", "allm"):
+        await items_of(allm.bulk(Echo(answers).engine(), texts(6), attempts=1))
+        await items_of(allm.bulk(Echo().engine(), texts(6)))
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "bulk: 3 of 6 inputs failed: invalid_request 2, content_filter 1"
+    assert record.allm_call == "bulk"

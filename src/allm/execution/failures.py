@@ -8,7 +8,7 @@ nursery, one is raised.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,7 +16,15 @@ from allm.data.errors import AdapterError, AllmError
 from allm.runtime import telemetry
 from allm.runtime.log_fields import log_fields
 
-__all__ = ["collapse_exception_group", "is_inner", "log_failure", "log_member", "log_retry", "name_model"]
+__all__ = [
+    "collapse_exception_group",
+    "is_inner",
+    "log_failed_inputs",
+    "log_failure",
+    "log_member",
+    "log_retry",
+    "name_model",
+]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -35,6 +43,20 @@ def log_failure(what: str, error: AllmError, span: telemetry.Span | None = None,
     level = logging.DEBUG if is_inner.get() else logging.WARNING
     fields = log_fields(error, call=what, span_id=None if span is None else span.id, **facts)
     logger.log(level, "%s failed: %s", what, _on_one_line(error), extra=fields)
+
+
+def log_failed_inputs(reasons: Mapping[str, int], asked: int) -> None:
+    """Log how many inputs of a bulk run have failed, if any; each by itself is logged at DEBUG.
+
+    Args:
+        reasons: How often they failed for each reason.
+        asked: How many inputs were asked.
+    """
+    if reasons:
+        level = logging.DEBUG if is_inner.get() else logging.WARNING
+        counts = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items(), key=lambda each: -each[1]))
+        failed = sum(reasons.values())
+        logger.log(level, "bulk: %d of %d inputs failed: %s", failed, asked, counts, extra=log_fields(call="bulk"))
 
 
 def log_retry(

@@ -11,6 +11,7 @@ block cancels what is under way, and saves what has ended.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from textwrap import indent
 from typing import Any, Generic, TypeVar, final
@@ -23,6 +24,7 @@ from allm.data.bulk import BulkError, BulkItem
 from allm.data.errors import AllmError, BudgetExceeded, StreamError
 from allm.data.response import Usage
 from allm.data.user_functions import call_user
+from allm.execution.failures import log_failed_inputs
 from allm.execution.stream.block import nursery_boundary
 from allm.runs.asking import Asker, CancelsBatches
 from allm.runs.attempts import CROWDED, is_fatal
@@ -88,7 +90,7 @@ class BulkRun(Generic[T]):
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _reported: int = attrs.field(default=0, init=False)
-    _new_failures: int = attrs.field(default=0, init=False)
+    _new_failures: Counter[str] = attrs.field(factory=Counter[str], init=False)  # reasons
     _began: float = attrs.field(default=0.0, init=False)
     _latest: float = attrs.field(default=0.0, init=False)
     _accepted: float = attrs.field(default=-math.inf, init=False)
@@ -201,6 +203,7 @@ class BulkRun(Generic[T]):
         finally:
             parts.delivery.close()
             self._over = True
+            log_failed_inputs(self._new_failures, self.done - self.replayed)
             if isinstance(self._why, BulkError) and parts.saver is not None:
                 self._why.unsaved = tuple(finished.item for finished in parts.saver.unsaved)
             self._changed.unpark_all()
@@ -304,8 +307,9 @@ class BulkRun(Generic[T]):
                     self._copied(copy)
         parts.jobs.saved(sum(finished.was_asked for finished in batch))
         most = parts.max_failures
-        if most is not None and self._new_failures > most:
-            what = f"{self._new_failures} inputs have failed, more than the {most} that were allowed"
+        failed = self._new_failures.total()
+        if most is not None and failed > most:
+            what = f"{failed} inputs have failed, more than the {most} that were allowed"
             self._stop(BulkError(what, reason="failures"))
         self._changed.unpark_all()
 
@@ -326,7 +330,8 @@ class BulkRun(Generic[T]):
         self.done += 1
         self.replayed += item.replayed
         self.failed += item.error is not None
-        self._new_failures += item.error is not None and not item.replayed
+        if item.error is not None and not item.replayed:
+            self._new_failures[item.error.reason] += 1
 
 
 def _no_price(budget: float) -> BulkError:
