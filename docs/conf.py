@@ -66,7 +66,7 @@ def read_as_markdown(_app, _what, _name, _object, _options, lines):
             result += ["::", ""]
         result.append(line)
     text = "\n".join(result)
-    lines[:] = re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", text).split("\n")
+    lines[:] = re.sub(r"(?<!`)`((?:[^`\n]|\n(?!\s*\n))+)`(?!`)", r"``\1``", text).split("\n")
 
 
 def show_types_by_name(_app, _what, _name, _object, _options, lines):
