@@ -26,23 +26,69 @@ napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
 
 
+# Calls return these; users construct none, so how that is done is not shown. A protocol has no constructor.
+RETURNED = {
+    "BulkRun",
+    "Connect",
+    "EmbeddingStream",
+    "EngineGroup",
+    "EventResponse",
+    "EventStream",
+    "HostedStream",
+    "Instrumented",
+    "OpenCall",
+    "SessionHost",
+    "SessionLease",
+    "SessionStream",
+    "SpeechStream",
+    "StreamBlock",
+    "TranscriptionStream",
+}
+NO_CONSTRUCTOR = "(*args, **kwargs)"
+
+# How Python writes a default, and how a reader would.
+DEFAULTS = (
+    (r"= ?NOTHING\b", "= ..."),  # made by attrs for each object
+    (r"<function (?:[\w.]+\.)?(?!_)(\w+)>", r"\1"),
+    (r"<function [^>]*>", "..."),
+    (r"<class '(?:\w+\.)*(\w+)'>", r"\1"),
+    (r"\b(AnswerLimits|RetryPolicy)\([^()]*\)", r"\1()"),  # with defaults of their own
+    (r"~typing\.~(\w+)", r"\1"),
+)
+
+
 def read_as_markdown(_app, _what, _name, _object, _options, lines):
     """Docstrings are written for people: `x` is code, and so is an indented block after an empty line."""
     result: list[str] = []
     for line in lines:
         after_prose = len(result) > 1 and not result[-1] and not result[-2].startswith(" ")
-        if line.startswith("    ") and after_prose:
+        if line.startswith("    ") and after_prose and not result[-2].endswith("::"):
             result += ["::", ""]
-        result.append(re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line))
-    lines[:] = result
+        result.append(line)
+    text = "\n".join(result)
+    lines[:] = re.sub(r"(?<!`)`((?:[^`\n]|\n(?!\s*\n))+)`(?!`)", r"``\1``", text).split("\n")
 
 
-def show_defaults(_app, _what, _name, _object, _options, signature, returns):
-    """A default that attrs makes for each object is shown as `...`: its sign for that says nothing to a reader."""
-    return (None if signature is None else re.sub(r"= ?NOTHING\b", "= ...", signature)), returns
+def show_types_by_name(_app, _what, _name, _object, _options, lines):
+    """The type of an attribute is shown as in a signature: type variables and Python's own without their modules."""
+    for index, line in enumerate(lines):
+        if line.lstrip().startswith(":type:"):
+            lines[index] = re.sub(r"\b(?:allm|collections|typing|typing_extensions)\.(?:\w+\.)*(\w+)", r"\1", line)
+
+
+def show_signature(_app, what, _name, found, _options, signature, returns):
+    """Show no constructor that is not for users, and defaults in words."""
+    if signature is None:
+        return None
+    if what == "class" and (found.__name__ in RETURNED or signature == NO_CONSTRUCTOR):
+        return "", ""
+    for pattern, shown in DEFAULTS:
+        signature = re.sub(pattern, shown, signature)
+    return signature, returns
 
 
 def setup(app):
-    """Run before napoleon, whose priority is 500."""
+    """Napoleon, which reads the sections of a docstring, has the priority 500."""
     app.connect("autodoc-process-docstring", read_as_markdown, priority=400)
-    app.connect("autodoc-process-signature", show_defaults)
+    app.connect("autodoc-process-docstring", show_types_by_name, priority=600)
+    app.connect("autodoc-process-signature", show_signature)

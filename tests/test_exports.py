@@ -143,6 +143,40 @@ def test_an_unknown_name_is_an_error_that_names_the_nearest():
     assert "stream_generate" in dir(allm)
 
 
+def test_the_reference_begins_with_the_public_modules():
+    """Its first page names each of them, so that nobody takes one for private."""
+    intro = (DOCS / "reference.md").read_text("utf-8").partition("```")[0]
+
+    assert re.findall(r"`(allm[\w.]*)`", intro) == PUBLIC_MODULES
+
+
+def test_constructors_that_are_not_for_users_are_not_shown():
+    """The pages of the reference leave out those of live objects, whose types are private."""
+    tree = ast.parse((DOCS / "conf.py").read_text("utf-8"))
+    [hidden] = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "RETURNED"]
+
+    assert ast.literal_eval(hidden) >= RETURNED
+
+
+def docstrings(value):
+    """The docstrings of a function, or of a class and its public members, with whether each is a property's."""
+    members = vars(value).values() if inspect.isclass(value) else ()
+    for member in (value, *members):
+        function = getattr(member, "fget", None) or getattr(member, "__func__", member)
+        if inspect.isfunction(function) and function.__doc__ and "allm" in str(function.__module__):
+            yield function.__doc__, isinstance(member, property)
+
+
+def test_no_sentence_of_a_docstring_is_taken_for_a_type(module):
+    """Sphinx takes what is before a colon for the type of a property, or of what is returned."""
+    taken = []
+    for name in module.__all__:
+        for text, is_property in docstrings(getattr(module, name)):
+            lines = [*text.splitlines()[: int(is_property)], *re.findall(r"Returns:\n(.*)", text)]
+            taken += [f"{name}: {line}" for line in lines if ":" in re.sub(r"`[^`]*`|\w+://", "", line)]
+    assert not taken
+
+
 def test_every_call_option_is_in_the_reference():
     """The table of options is complete and has no row for a removed option."""
     [table] = re.findall(r"^## Call options$(.*?)^## ", REFERENCE, re.DOTALL | re.MULTILINE)

@@ -164,12 +164,13 @@ async def test_the_usage_is_one_line_on_standard_error(run):
     [
         (allm.Usage(), "Usage: not reported by the provider, cost not known"),
         (allm.Usage(input_tokens=3, total_cost=0.000123456), "Usage: 3 tokens in, ? out, $0.00012"),
+        (allm.Usage(input_tokens=3, output_tokens=5, total_cost=8.2e-05), "Usage: 3 tokens in, 5 out, $0.000082"),
         (allm.Usage(input_tokens=3, output_tokens=0, total_cost=1.239), "Usage: 3 tokens in, 0 out, $1.24"),
         (allm.Usage(input_tokens=3, output_tokens=1, total_cost=0), "Usage: 3 tokens in, 1 out, $0.00"),
     ],
 )
 def test_a_count_that_is_not_known_is_not_zero(usage, line):
-    """Nor is a cost; small ones keep two digits."""
+    """Nor is a cost; small ones keep two digits, without an exponent."""
     from allm.cli.usage_note import usage_line
 
     assert usage_line(usage) == line

@@ -103,6 +103,15 @@ async def test_files_of_other_kinds_are_sent_as_they_are(sent, tmp_path):
     assert [part["type"] for part in attached] == ["file", "input_audio"]
 
 
+async def test_a_document_keeps_its_name(sent, tmp_path):
+    """Of two reports the model is to know which is which: with -f as with -a."""
+    for name in ("spring.pdf", "summer.pdf"):
+        (tmp_path / name).write_bytes(b"%PDF-1.7\0")
+    parts = await sent("-f", str(tmp_path / "spring.pdf"), "-a", str(tmp_path / "summer.pdf"), "Compare")
+
+    assert [part["file"]["filename"] for part in parts if part["type"] == "file"] == ["spring.pdf", "summer.pdf"]
+
+
 async def test_instructions_can_be_in_files(server, sent, tmp_path):
     """After those of `--system`, as they are."""
     (tmp_path / "a").write_text("Be kind.\n")

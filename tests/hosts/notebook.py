@@ -95,7 +95,7 @@ class BlockingNotebook(Notebook):
     """Cells without `await`."""
 
     calls = "`allm.blocking`"
-    limited_by = "`stream_timeout`"
+    limited_by = "`request_timeout`"
 
     def _code(self, operation, url, store):
         return f"script.OPERATIONS[{operation!r}](calls.Call(url={url!r}, store={store!r}))"

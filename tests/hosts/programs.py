@@ -88,7 +88,7 @@ class Script(Trio):
     title = "a script or thread"
     calls = "`allm.blocking`"
     cancelled_by = "Ctrl-C"
-    limited_by = "`stream_timeout`"
+    limited_by = "`request_timeout`"
 
     def _started(self, operation, url, store):
         command = [sys.executable, "-m", "hosts.script", operation, url, store]

@@ -39,7 +39,7 @@ def cancel(call):
 
 
 def deadline(call):
-    response = allm.blocking.generate(call.engine, "Hi", stream_timeout=1)  # the first event has its own
+    response = allm.blocking.generate(call.engine, "Hi", request_timeout=3)  # enough for the first piece
     assert response.error.reason == "timeout", response.error
     call.note(response.output_text)
 

@@ -1,7 +1,7 @@
 """Connections that are dropped at random points of turns with tools, between the store and a real server.
 
 In real time, since the drivers wait in threads. In the nox session `stores`, 200 drops with each server, elsewhere a
-handful. The seed is printed; ALLM_TEST_SEED repeats a run.
+handful. The seed is printed; ALLM_SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from allm import fake
 from tcp_proxy import Proxy
 
 DROPS = int(os.environ.get("ALLM_TEST_DROPS", "5"))
-SEED = int(os.environ.get("ALLM_TEST_SEED") or random.SystemRandom().randrange(2**32))
+SEED = int(os.environ["ALLM_SEED"])  # tests/conftest.py draws one where it is not set
 MOST_PIECES = {"postgres": 120, "redis": 30}  # that pass the proxy until a drop; some drops hit the next turn
 MOST_REFUSED = 3  # connections after a drop
 WHOLE = 0.7  # of the turns are read to their end
@@ -96,7 +96,7 @@ async def test_connections_that_are_dropped_during_turns(
 ):
     """Nothing acknowledged is lost or doubled, no tool runs twice, and every outcome is the tool's own."""
     monkeypatch.setattr("allm.session.stores.saving.FIRST_PAUSE", 0.01)  # real seconds, after each of many drops
-    print(f"ALLM_TEST_SEED={SEED}")  # noqa: T201  (pytest shows it if the test fails)
+    print(f"ALLM_SEED={SEED}")  # noqa: T201  (pytest shows it if the test fails)
     dice = random.Random(SEED)  # noqa: S311  (repeatable, not secret)
     proxy, most = Proxy(store_url), MOST_PIECES["redis" if store_url.startswith("redis") else "postgres"]
     ran: Counter[str] = Counter()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -262,3 +264,12 @@ def test_the_form_of_a_frame():
     assert frame(b"{}", "7") == b"id: 7\ndata: {}\n\n"
     frames = Frames(UiChunks())
     assert frames.feed((1, allm.TextDelta("t", "x"))).startswith(b'id: 1.1\ndata: {"type":"start"}\n\nid: 1.2\n')
+
+
+def test_the_page_lists_every_event_that_a_page_gets():
+    """The table of docs/web.md, whose rows name one event or several."""
+    text = (Path(__file__).parents[2] / "docs" / "web.md").read_text("utf-8")
+    [table] = re.findall(r"^\| `type` \| with \|\n(.*?)\n\n", text, re.DOTALL | re.MULTILINE)
+    named = {name for row in table.splitlines() for name in re.findall(r"`([A-Z]\w+)`", row.split("|")[1])}
+
+    assert named == {event.__name__ for event in plain._SHOWN} | {"End"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+import attrs
 import click
 
 import allm
@@ -36,7 +37,17 @@ def attachments_of(places: Iterable[str], option: str = "-a", stdin: StandardInp
 def media_in(name: str, data: bytes) -> allm.Media | None:
     """What these bytes are, by themselves or by their name; None if they are of no kind that can be sent."""
     kind = _kind(name, data[:HEAD_BYTES])
-    return None if kind is None or not data else kind.from_bytes(data, kind._named(name))
+    if kind is None or not data:
+        return None
+    mime_type = kind._named(name)
+    found = kind.from_bytes(data, mime_type)
+    # The provider learns a name that tells the type; else it gets one that does.
+    return found if mime_type is None else attrs.evolve(found, name=_file_name(name))
+
+
+def _file_name(place: str) -> str:
+    path = unquote(urlsplit(place).path) if place.startswith(_WEB) else place
+    return Path(path).name
 
 
 def _attachment(place: str, option: str, stdin: StandardInput | None) -> allm.Media:

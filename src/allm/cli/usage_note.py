@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import allm
 
 __all__ = ["usage_line"]
@@ -29,4 +31,6 @@ def _count(count: int | None, what: str, parts: dict[str, int | None]) -> str:
 def _cost(dollars: float | None) -> str:
     if dollars is None:
         return "cost not known"
-    return f"${dollars:.2f}" if dollars >= _SMALL or not dollars else f"${dollars:.2g}"
+    if dollars >= _SMALL or not dollars:
+        return f"${dollars:.2f}"
+    return f"${Decimal(f'{dollars:.2g}'):f}"  # a float would have an exponent

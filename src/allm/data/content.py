@@ -171,6 +171,7 @@ class ReasoningPart:
         id: The provider's id of the item.
         signature: Anthropic `signature`, Gemini `thoughtSignature`.
         encrypted_content: OpenAI `encrypted_content`, Anthropic `redacted_thinking` data.
+        metadata: Further data that goes back with it, under the provider's name.
         made_at: The address that it came from, as in `TextPart`.
     """
 

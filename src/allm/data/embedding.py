@@ -71,7 +71,7 @@ class Embedding:
 
     @property
     def buffer(self) -> memoryview:
-        """A read-only view of the stored numbers, without a copy: `numpy.asarray(embedding.buffer)`."""
+        """A read-only view of the stored numbers, without a copy, as for `numpy.asarray(embedding.buffer)`."""
         return memoryview(self._values).toreadonly()
 
     @property

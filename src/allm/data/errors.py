@@ -227,7 +227,7 @@ def _listed(problems: Sequence[Problem]) -> str:
 
 
 class OptionError(AllmError, TypeError):
-    """A call option does not exist (the nearest name is suggested), or has the wrong type."""
+    """A call option (`option`) does not exist, and the nearest name is suggested; or it has the wrong type."""
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(OptionReason))
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "option")
@@ -333,7 +333,10 @@ class StreamError(AllmError):
 
 
 class ToolError(AllmError):
-    """A tool call failed; `__cause__` is the handler's exception, which the model never sees."""
+    """A call (`tool_call_id`) of a tool (`tool_name`) failed.
+
+    `__cause__` is the handler's exception, which the model never sees.
+    """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(ToolReason))
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "tool_name", "tool_call_id")

@@ -76,7 +76,13 @@ class MessageStarted:
 
 @frozen
 class TextDelta:
-    """More visible text of block `id`."""
+    """More visible text of block `id`.
+
+    Attributes:
+        id: The block; a response may have several.
+        delta: The new text, to be put behind what came before.
+        refusal: The model declines, and this is its explanation.
+    """
 
     id: str
     delta: str

@@ -41,7 +41,9 @@ class Image(Media):
     Attributes:
         source: `(kind, value)`, kind one of `bytes`, `base64`, `url`, `file`, `upload`.
         mime_type: Such as `image/png`, or None when it is not known (a URL).
-        prompt, revised_prompt: For generated images.
+        name: The name of the file for the provider, where it is not that of a `file` source.
+        prompt, revised_prompt: Of a generated image: what was asked for, and what the model made of that.
+        metadata: What else the provider says of a generated image.
     """
 
     word: ClassVar[str] = "image"

@@ -55,7 +55,9 @@ class ImageRequest:
         response_format: `url` or `b64_json`, for the models that can do either.
         images: What to edit, all of which are sent.
         mask: Its transparent parts are where the first image may change.
+        user: An id of your end user, for the provider's abuse detection (OpenAI).
         options: Goes into the provider's request as it is.
+        metadata: Your own data; the response has it too.
     """
 
     prompt: str | None = None

@@ -79,9 +79,12 @@ class Message(_Checked):
     """One message of a conversation.
 
     Attributes:
+        role: Who says it: `system`, `user`, `assistant`, or `tool` for the result of a call.
         content: Plain text, or parts in order.
+        name: The name of the user, or in a `tool` message that of the tool, for providers that have a place for it.
         tool_call_id: For a `tool` message: the id of the call whose result it is.
         is_error: For a `tool` message: the tool failed.
+        metadata: Your own data; it is not sent.
     """
 
     role: Role
@@ -326,7 +329,12 @@ _NOTHING = _Beginning()
 
 @frozen
 class Thread(_Checked):
-    """A conversation: messages in order. `add` returns a new thread and leaves this one unchanged."""
+    """A conversation. `add` returns a new thread and leaves this one unchanged.
+
+    Attributes:
+        messages: The messages, the oldest first.
+        metadata: Your own data; it is not sent.
+    """
 
     messages: tuple[Message, ...] = attrs.field(default=(), converter=_message_tuple)
     metadata: dict[str, Any] = mapping_field()

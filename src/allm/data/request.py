@@ -83,18 +83,18 @@ class Request:
     """One model call. Fields left at None are filled from the call's options, the engine, then the defaults.
 
     Attributes:
-        messages: The conversation to send.
-        max_tokens: Output limit in tokens.
-        temperature, top_p: How freely the model chooses its words.
+        messages, model, tools: The conversation to send, the provider's model id, and what the model may call.
+        tool_choice: `auto`, `none`, `required`, or the name of the tool that has to be called.
+        response_format: A type, `json_schema(...)`, `"json"` or a provider's own mapping; None is text.
+        max_tokens, temperature, top_p: Output limit in tokens; how freely the model chooses its words.
         stop: Texts that end the answer where the model would write one of them; a text is one of them.
         seed: Ask for the same answer to the same request, as far as the provider can.
-        parallel_tool_calls: Whether an answer may have more than one tool call.
-        service_tier: Which tier serves the answer: a provider's own word such as `flex` or `priority`. `auto` leaves it
-            to the provider, `default` is the standard one, at each of them.
-        logprobs: Ask for the log probability of each token, and of as many of the likeliest tokens in its place; 0 is
-            of the tokens alone. They come as `Response.logprobs`.
+        parallel_tool_calls: Whether an answer may have several tool calls.
+        service_tier: A provider's own word, such as `flex`; `auto` and `default` are the same everywhere.
+        logprobs: Ask for the log probability of each token, and of so many likeliest ones in its place (0: none).
         options: Merged over the provider's request body as it is, and wins over anything derived.
         structured_finalize: Ask for the format in one last call without tools (chat only).
+        metadata: Your own data; it is not sent.
     """
 
     messages: tuple[Message, ...] = attrs.field(converter=_tuple)

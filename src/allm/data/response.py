@@ -39,6 +39,10 @@ class Usage:
     Attributes:
         input_tokens: The inclusive prompt total: cached and cache-written tokens are part of it.
         output_tokens: Everything generated, reasoning included.
+        cached_input_tokens: The part of `input_tokens` that was read from the provider's cache.
+        cache_write_input_tokens: The part of `input_tokens` that was written to it.
+        reasoning_tokens: The part of `output_tokens` that is reasoning.
+        total_tokens: The provider's own sum.
         input_cost, output_cost, total_cost: US dollars: what the provider says it charged, else what the tokens cost
             where the model's prices are known. A total may hold more than the other two, such as searches.
         extra: Counts of one provider only, under its own names. Those that have prices of their own have the same name
@@ -259,7 +263,7 @@ class Response(Generic[OutputT_co]):
 
     @property
     def pending_hosted_calls(self) -> tuple[HostedCall, ...]:
-        """Those of them that wait for the caller: `allm.hosted.approve`, `deny` and `screenshot` make answers."""
+        """Calls at the provider that wait for the caller; `allm.hosted.approve`, `deny`, `screenshot` answer them."""
         content = self.message.content
         parts = () if isinstance(content, str) else content
         return tuple(part for part in parts if isinstance(part, HostedCall) and part.status == "requires_action")

@@ -61,6 +61,7 @@ class StepResult(Generic[OutputT_co]):
 
     Attributes:
         thread: The conversation after the step, tool results included.
+        response: The model's answer.
         tool_results: One message per call that ran, in call order.
         done: Nothing is left to do in this turn.
         halt: The cause of a halt, if any: a question, a failure, a handler, or calls that are left to you.
@@ -105,6 +106,8 @@ class ChatResult(Generic[OutputT_co]):
     """The result of a whole turn: its steps, and why it ended.
 
     Attributes:
+        thread: The conversation after the turn.
+        steps: The model calls with their tools, in order.
         final_response: The last step's response, or None if no step began.
         halted_reason: Why the turn ended.
         halt: The cause of a halt, as a value to `match`; None if the turn ended in another way.

@@ -36,9 +36,11 @@ class SpeechRequest:
 
     Attributes:
         text: What to say.
+        model: The provider's model id; None: the engine's.
         voice, format, instructions: In the provider's terms; formats are `mp3`, `wav`, `opus`, `flac`, `aac`, `pcm`.
-        speed: 1.0 is normal.
+        speed: 1.0 is normal, 2.0 twice as fast.
         options: Fields added to the provider's request body as they are.
+        metadata: Your own data; the response has it too.
     """
 
     text: str
@@ -84,11 +86,14 @@ class TranscriptionRequest:
 
     Attributes:
         audio: An `Audio`, or the path of a file.
+        model: The provider's model id; None: the engine's.
         language: The spoken language, as an ISO 639-1 code; None lets the model detect it.
         prompt: Names and words that occur in the audio.
+        temperature: How freely the model chooses words, where it can be told.
         timestamps: `segment`, `word`, both or none.
         diarize: Tell speakers apart; None leaves it to the model.
         options: Fields added to the provider's request as they are.
+        metadata: Your own data; the transcription has it too.
     """
 
     audio: Audio = attrs.field(converter=_audio)
@@ -107,12 +112,16 @@ class Transcription:
     """Transcribed speech.
 
     Attributes:
+        text: All of it.
         language: The detected language, as the provider names it.
         duration: The length of the audio, in seconds.
         segments, words: Parts with their times, if these were asked for. Of a service that tells speakers by the
             word, a segment is what one of them says without another in between.
         usage: In tokens, or with the seconds that were paid for as `usage.extra["seconds"]`; the costs as for chat.
+        model: The model, where the provider names it.
+        request_id: The provider's id of the HTTP request.
         complete: Whether it is all of it: not where a stream was left before its end.
+        metadata: That of the request, and what else the provider says.
     """
 
     text: str

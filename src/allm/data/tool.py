@@ -75,6 +75,7 @@ class Tool:
         limit: Set by `Toolset.limited`: how many calls of its tools run at once. Never serialised.
         compact: The request has one line for it. `tool_help`, a tool that joins it, tells the model the rest.
         deferred: The model sees it once the provider's tool search has found it (Anthropic; OpenAI's Responses API).
+        metadata: Settings in a provider's own words, under its name: `{"openai": {"strict": True}}`; and your own data.
     """
 
     hosted: ClassVar[bool] = False
@@ -116,7 +117,7 @@ class Tool:
                 it emits is dropped, unless you pass a `ToolContext` of your own.
 
         Returns:
-            What the handler returned, before it is encoded: also an `AskUser` or a `Halt`.
+            What the handler returned, before it is encoded; also an `AskUser` or a `Halt`.
 
         Raises:
             ToolError: `invalid_arguments`, with the text that the model gets; `no_handler`.

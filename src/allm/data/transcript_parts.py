@@ -17,6 +17,7 @@ class TranscriptionPart:
     """A segment or a word.
 
     Attributes:
+        text: What was said.
         start, end: Seconds from the beginning.
         speaker: The speaker as the provider calls them (`A`, `0`, `speaker_1`), if the model distinguishes them.
     """

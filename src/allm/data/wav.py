@@ -20,10 +20,10 @@ _LARGEST_HEAD = 64 * 1024
 
 
 def wav_header(size: int | None, rate: int, *, channels: int = 1, bits: int = 16) -> bytes:
-    """What stands before the samples.
+    """The header of a WAV file, which stands before the samples.
 
     Args:
-        size: Their length in bytes; None: not known.
+        size: The length of the samples in bytes; None: not known.
         rate: Samples of a channel in a second.
         channels: How many channels.
         bits: Of a sample.

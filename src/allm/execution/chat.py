@@ -188,8 +188,12 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
 async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
     """Run a whole turn: the fold of `stream`.
 
-    result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
-    result.output_text, result.thread, result.halted_reason
+        result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
+        result.output_text, result.thread, result.halted_reason
+
+    A failure of the provider is not raised: it is in `result.error`, beside what there was before it.
+
+    Args and errors: as for `stream_step`.
     """
     seal(options)
     return await until_done(stream(engine, thread, **options))

@@ -162,7 +162,7 @@ class OpenCall:
 
 @final
 class open_call:  # noqa: N801  (a `with` block, not a thing)
-    """Make the call and yield it with its successful response, which is closed on every way out.
+    """Make the call; `async with open_call(call) as opened` gives its successful response, and closes it at the end.
 
     After a 401, a key that comes from a function is requested once more, and the request repeated if the key changed.
 

@@ -20,8 +20,8 @@ __all__ = ["HttpClient", "LiveResponse", "request_of"]
 class HttpClient(Protocol):
     """An `httpx.AsyncClient` or `httpx2.AsyncClient`.
 
-    A protocol, because only one of the two libraries needs to be installed. At run time `check_client` accepts only
-    these two classes.
+    A protocol, because only one of the two libraries needs to be installed. At run time an object of any other class
+    is refused with an `EngineError`.
     """
 
     @property

@@ -62,7 +62,7 @@ _SNIPPET = 200  # characters of what came last that the message of a cut-off ans
 
 @define(eq=False)
 class StreamDecoder(abc.ABC):
-    """Decodes one answer. A subclass is one wire format; `on_event` is all it must have (docs/adapters.md has one).
+    """Decodes one answer. A subclass is one wire format; `on_event` is all it must have, see "Write an adapter".
 
     Attributes:
         content_field: The field of a plain JSON answer that holds its content.

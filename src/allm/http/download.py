@@ -26,7 +26,7 @@ _ERROR = 300
 
 @asynccontextmanager
 async def open_download(url: str, headers: Mapping[str, str]) -> AsyncGenerator[HttpResponse]:
-    """Open the file at `url`; user and password in the address are sent to its own host only.
+    """Open the file at a URL for an `async with` block; user and password in it are sent to its own host only.
 
     Raises:
         AdapterError: The server failed, cannot be reached, or sends the request somewhere without encryption.

@@ -17,7 +17,11 @@ _MULTI_REGIONS = frozenset({"us", "eu"})
 
 @frozen
 class VertexPlace:
-    """A project in a location.
+    """A project on Google's Vertex AI, in one of its locations.
+
+    Args:
+        project: The id of the project.
+        location: Such as `europe-west1`.
 
     Raises:
         EngineError: `invalid_base_url`: a name that would make another address.

@@ -75,7 +75,7 @@ class BatchItem:
 
 @frozen
 class BatchSubmit:
-    """A new batch.
+    """Asks to make a batch.
 
     Attributes:
         name: What the batch is found again by, where the provider keeps a name.
@@ -88,23 +88,26 @@ class BatchSubmit:
 
 @frozen
 class BatchGet:
-    """How far a batch is."""
+    """Asks how far a batch is."""
 
     id: str
 
 
 @frozen
 class BatchCancel:
-    """The end of a batch; what has been answered can be read."""
+    """Asks to end a batch; what has been answered can still be read."""
 
     id: str
 
 
 @frozen
 class BatchFind:
-    """A batch whose id was lost: by its name, or by when it began and how many requests it has.
+    """Asks for a batch whose id was lost, by its name, or by when it began and how many requests it has.
 
     Attributes:
+        name: That of its `BatchSubmit`.
+        since: When it was sent, in seconds since 1970.
+        count: How many requests it has.
         others: Ids of batches that it is not; it may grow until the call is made.
     """
 
@@ -116,7 +119,7 @@ class BatchFind:
 
 @frozen
 class BatchRead:
-    """The answers of a batch that has ended."""
+    """Asks for the answers of a batch that has ended."""
 
     job: BatchJob
 

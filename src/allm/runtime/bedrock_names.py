@@ -26,5 +26,5 @@ def profile_name(name: str) -> str:
 
 
 def foundation_model(name: str) -> str:
-    """The id of the model that a name stands for; the name itself where it does not tell."""
+    """The id of the model that a name on Bedrock stands for, such as that of a profile; else the name itself."""
     return _GEOGRAPHY.sub("", profile_name(name))

@@ -146,7 +146,7 @@ class Budget:
 
     @property
     def estimated(self) -> Spending:
-        """The part of `spent` that no provider has reported: answers that were cut, and those that came without usage.
+        """The part of `spent` that no provider has reported, of answers that were cut or came without usage.
 
         Such a request is counted with all of its prompt and at most one token for each byte that had arrived.
         """
@@ -155,7 +155,7 @@ class Budget:
 
     @property
     def remaining(self) -> Remaining:
-        """What can still be used: not more than any budget around this one has left, nor less than 0."""
+        """What can still be used; not more than any budget around this one has left, nor less than 0."""
         with _lock:
             left = [budget._left() for budget in (*self._within, self)]
         usd, tokens, calls = (_least(amounts) for amounts in zip(*left, strict=True))

@@ -38,7 +38,7 @@ class Lifetime:
 
 @frozen
 class CacheCreate:
-    """A prompt to be kept, for the model of the request."""
+    """Asks to keep a prompt, for the model of the request."""
 
     request: Request
     lifetime: Lifetime
@@ -47,14 +47,14 @@ class CacheCreate:
 
 @frozen
 class CacheGet:
-    """What is known of a cache."""
+    """Asks what is known of a cache."""
 
     name: str
 
 
 @frozen
 class CacheUpdate:
-    """Another end of a cache."""
+    """Asks to keep a cache for longer, or not so long."""
 
     name: str
     lifetime: Lifetime
@@ -62,7 +62,7 @@ class CacheUpdate:
 
 @frozen
 class CacheDelete:
-    """The end of a cache."""
+    """Asks to delete a cache."""
 
     name: str
 

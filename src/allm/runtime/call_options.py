@@ -146,7 +146,8 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     headers: Sent with the request; each replaces the adapter's of the same name. base_url: where to send it.
     request_timeout: Limit of the whole call, retries included; none by default.
     first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).
-    retry: What happens when the call fails before its first event; None never retries.
+    request_id, session_id: your own ids, for tracing. context: passed to tool handlers, over the engine's.
+    retry: What happens when the call fails before its first content; None never retries.
     mode: "auto" runs tools, "manual" hands their calls to the caller. max_turns: model calls of one turn (8).
     before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
     halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
@@ -157,6 +158,8 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
         call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
     tool_mode: How the model gets its tools: "native", "prompted" in its instructions, or natively unless it is known to
         have none ("auto").
+    structured_finalize: Run the tools without the format first, then make one call with it.
+    structured_finalize_nudge: The message of that call; "" for none.
     validation_retries: How often to ask again when the answer does not fit the type in `response_format` (0).
     on_event: Called with every adapter event, before the filters.
     emit_text_deltas, emit_tool_deltas, include_raw_chunks: Which events the stream shows; the result is not affected.

@@ -143,6 +143,8 @@ class Engine:
         retry: How calls that fail before their first content are retried; None never retries.
         answer_limits: How much one answer may hold.
         on_tool_error: Default of the call option; None: the application's default, else "continue".
+        tool_executor: Runs each tool call in place of the library, see `allm.ToolExecutor`.
+        tool_result_encoder: Makes of a tool's result what the model reads, see `allm.ToolResultEncoder`.
         limiter: A `trio.CapacityLimiter` bounds how many calls run at the provider at once, an `allm.RateLimit` how
             many begin in a minute. Anything else with their methods is one too: see `allm.Limiter`.
         image_adapter, image_model: The provider and model for images; the chat model is never used for them. The same

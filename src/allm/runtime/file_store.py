@@ -156,21 +156,21 @@ class Upload:
 
 @frozen
 class FileGet:
-    """What is known of a file."""
+    """Asks what is known of a file."""
 
     id: str
 
 
 @frozen
 class FileDelete:
-    """The end of a file."""
+    """Asks to delete a file."""
 
     id: str
 
 
 @frozen
 class FileContent:
-    """The bytes of a file."""
+    """Asks for the bytes of a file."""
 
     id: str
 

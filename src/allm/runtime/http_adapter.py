@@ -113,7 +113,7 @@ class Adapter(ABC):
 
     @property
     def most_logprobs(self) -> int:
-        """How many of the likeliest tokens the provider gives log probabilities of; 0: none, or not known."""
+        """How many of the likeliest tokens the provider gives log probabilities of; 0 for none, or not known."""
         return 0
 
     def batch_limits(self, _model: str | None, /) -> BatchLimits:

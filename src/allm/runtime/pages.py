@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @frozen
 class PageRequest:
-    """A page of a list.
+    """Asks for a page of a list.
 
     Attributes:
         cursor: Where it begins, as `Page.next` says it; None: at the beginning.

@@ -166,7 +166,7 @@ def register(
 
         allm.providers.register("acme", adapter=Acme, embedding_adapter="acme.embeddings:AcmeEmbeddings")
 
-    An installed package registers itself with an entry point: see [Write an adapter](adapters.md).
+    An installed package registers itself with an entry point: see the page "Write an adapter".
 
     Args:
         name: Lower-case letters, digits, `_`, `-` and `.`; the same as `adapter.provider`.

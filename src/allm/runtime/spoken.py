@@ -38,7 +38,7 @@ def one_piece(sound: bytes) -> AsyncIterator[bytes]:
 async def open_audio(
     call: HttpCall, *, mime_type: str | None = None, otherwise: str, json_field: str | None = None
 ) -> AsyncGenerator[SpokenAnswer]:
-    """Make a call whose response is audio.
+    """Make a call whose response is audio, for an `async with` block.
 
     Args:
         call: The prepared call.

@@ -94,7 +94,18 @@ class SessionHost:
         version: int | None = None,
         **options: Unpack[CallOptions[OutputT]],
     ) -> str:
-        """Begin the first turn of a new session. See `SessionLease.stream_start`, and `store.turn` for `version`."""
+        """Begin the first turn of a new session. See `SessionLease.stream_start`.
+
+        Args:
+            session_id: The id of the session.
+            engine: The engine for the turn.
+            messages: As for `allm.session.stream_start`.
+            version: The version that the caller has seen, as for `store.turn`.
+            **options: As for `allm.chat`.
+
+        Returns:
+            The id of the turn.
+        """
         seal(options)
         return await self._begin(session_id, version, lambda turn: turn.stream_start(engine, messages, **options))
 
@@ -108,7 +119,10 @@ class SessionHost:
         version: int | None = None,
         **options: Unpack[CallOptions[OutputT]],
     ) -> str:
-        """Begin a turn with a message of the user, which may answer a pending question. A new session starts empty."""
+        """Begin a turn with a message of the user, which may answer a pending question. A new session starts empty.
+
+        The other arguments, and what it returns, are as for `start`.
+        """
         seal(options)
         return await self._begin(session_id, version, lambda turn: turn.stream_reply(engine, content, **options))
 
@@ -122,7 +136,10 @@ class SessionHost:
         version: int | None = None,
         **options: Unpack[CallOptions[OutputT]],
     ) -> str:
-        """Begin a turn that goes on: after tool results, with approved calls, or again after an error."""
+        """Begin a turn that goes on: after tool results, with approved calls, or again after an error.
+
+        The other arguments, and what it returns, are as for `start`.
+        """
         seal(options)
         return await self._begin(session_id, version, lambda turn: turn.stream_continue(engine, message, **options))
 
@@ -135,7 +152,10 @@ class SessionHost:
         version: int | None = None,
         **options: Unpack[CallOptions[OutputT]],
     ) -> str:
-        """Finish the turn of a worker that was killed after tools had run. See `SessionLease.stream_resume`."""
+        """Finish the turn of a worker that was killed after tools had run. See `SessionLease.stream_resume`.
+
+        The other arguments, and what it returns, are as for `start`.
+        """
         seal(options)
         return await self._begin(session_id, version, lambda turn: turn.stream_resume(engine, **options))
 

@@ -40,7 +40,7 @@ class HostedStream(SessionStream[ChatResult[Any]]):
 
     @property
     def session(self) -> Session:
-        """The session at the start of the turn, with the message that began it: what its events add to."""
+        """The session at the start of the turn, with the message that began it; its events add to this."""
         return self._session
 
     def numbered(self) -> AsyncIterator[tuple[int, Event]]:

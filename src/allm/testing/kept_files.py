@@ -22,7 +22,13 @@ MOMENT = datetime.fromtimestamp(CREATED, UTC).isoformat().replace("+00:00", "Z")
 
 
 class KeptFile(NamedTuple):
-    """A file that a server keeps."""
+    """A file that a server keeps.
+
+    Attributes:
+        filename: Its name, as it was uploaded.
+        mime_type: Such as `application/pdf`.
+        content: Its bytes.
+    """
 
     filename: str
     mime_type: str

@@ -50,7 +50,7 @@ class Piece(NamedTuple):
 
 
 class DeliveryOptions(TypedDict, total=False):
-    """Options of how a body is sent, except `chunks`; see `Reply`."""
+    """How a body is sent: `delay`, `first_delay`, `pauses`, `fault`, `framing` and `flush`, as in `Reply`."""
 
     delay: float
     first_delay: float
@@ -61,7 +61,7 @@ class DeliveryOptions(TypedDict, total=False):
 
 
 class ReplyOptions(DeliveryOptions, total=False):
-    """Options of every constructor of `Reply`; see `Reply`."""
+    """Options of every constructor of `Reply`: those of `DeliveryOptions`, and `chunks`, as in `Reply`."""
 
     chunks: int | Sequence[int] | None
 
@@ -235,7 +235,7 @@ class Reply:
         Args:
             provider: `"openai"` (Chat Completions), `"openai_responses"`, `"anthropic"`, `"gemini"`, `"bedrock"` or
                 `"cohere"`.
-            items: See `allm.data.script`.
+            items: Those of `allm.fake`.
             model: The model in the response.
             id: The id of the response.
             **options: See `ReplyOptions`.
@@ -273,7 +273,7 @@ class Reply:
 
     @property
     def event_ends(self) -> tuple[int, ...]:
-        """The body offset after each SSE event: where a `Cut` or a `KeepAlive` comes between whole events."""
+        """The body offsets after each SSE event, in bytes, where a `Cut` or a `KeepAlive` is between whole events."""
         return tuple(match.end() for match in EVENT_END.finditer(self.body))
 
     def pieces(self) -> list[Piece]:

@@ -53,7 +53,7 @@ class AgUiRun:
     Attributes:
         thread_id, run_id: Its names for the conversation and for the run.
         thread: The conversation.
-        tools: The tools that the client runs: their calls are left to the caller, which is the client.
+        tools: The tools that the client runs itself: manual tools, for `tools=` of the call.
         context: Facts that the application offers, each with `description` and `value`.
         state: The shared state.
         resume: Answers to the interrupts of the run before, by their ids, which are those of the calls: the payload, or
@@ -76,7 +76,7 @@ def read_ui(body: str | bytes | Mapping[str, Any], *, allow_system: bool = False
 
     Args:
         body: The body, or what JSON it holds.
-        allow_system: Take system messages of the page, which a visitor can write as he likes.
+        allow_system: Take system messages of the page, in which a visitor can write anything.
 
     Raises:
         ValidationError: It is no such request; with every problem and its path. Answer with the status 400.
@@ -101,7 +101,7 @@ def read_ag_ui(body: str | bytes | Mapping[str, Any], *, allow_system: bool = Fa
 
     Args:
         body: The body, or what JSON it holds.
-        allow_system: Take system and developer messages of the client, which a visitor can write as he likes.
+        allow_system: Take system and developer messages of the client, in which a visitor can write anything.
 
     Raises:
         ValidationError: It is no such request; with every problem and its path. Answer with the status 400.

@@ -32,8 +32,8 @@ class EventResponse:
     `for data in response` with a stream of `allm.blocking`. Each response is used once.
 
     Attributes:
-        status_code: 200.
-        media_type: The content type.
+        status_code: The HTTP status, 200.
+        media_type: The content type, such as `text/event-stream`.
     """
 
     status_code: int = 200

@@ -42,8 +42,9 @@ _CACHES: CompanionService[Any, Any] = CompanionService(
 class CacheOptions(UnaryOptions, total=False):
     """Options of `allm.caches.create`: those of `UnaryOptions`, and what of a prompt can be kept beside messages.
 
-    tools: The tools that the model is told of, in place of telling it in each call; added to the engine's.
-    tool_choice: As in `CallOptions`.
+    Attributes:
+        tools: The tools that the model is told of, in place of telling it in each call; added to the engine's.
+        tool_choice: As in `CallOptions`.
     """
 
     tools: Iterable[Tool | Toolset]

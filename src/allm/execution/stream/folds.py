@@ -95,7 +95,13 @@ class StreamCollector:
             fold(self, event)
 
     def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
-        """Fold more of a block that an event of this type has begun."""
+        """Fold several deltas of one block at once.
+
+        Args:
+            kind: Their class: `TextDelta`, `ReasoningDelta` or `ToolCallDelta`.
+            block_id: Their `id`.
+            texts: The text of each.
+        """
         self._builder.extend(kind, block_id, texts)
 
     def response(self) -> Response:

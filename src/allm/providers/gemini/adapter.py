@@ -152,12 +152,12 @@ class Connection(HttpAdapter):
 
     @property
     def folder(self) -> str:
-        """What the names of caches begin with: on Vertex AI project and location."""
+        """What the names of caches begin with, on Vertex AI project and location."""
         return "" if self._place is None else self._place.folder
 
     @property
     def version(self) -> str:
-        """The version of the API, as it stands in URLs: on Vertex AI another one than elsewhere."""
+        """The version of the API, as it stands in URLs, on Vertex AI another one than elsewhere."""
         if self.api_version is None:
             return "v1beta" if self._place is None else "v1"
         return self.api_version.strip("/")
@@ -213,7 +213,7 @@ class Gemini(Connection, StreamAdapter):
 
     @property
     def most_logprobs(self) -> int:
-        """20, of the models that give any: https://ai.google.dev/api/generate-content#GenerationConfig."""
+        """20, of the models that give any (https://ai.google.dev/api/generate-content#GenerationConfig)."""
         return 20
 
     def hosts_tools(self, _request: Request, _options: AdapterOptions) -> bool:

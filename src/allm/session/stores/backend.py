@@ -59,8 +59,8 @@ class Change:
 class StoreBackend(Protocol):
     """Stores the rows, leases and journals of sessions. Each operation is atomic, and durable when it returns.
 
-    `read` and `acquire` may truncate texts longer than `LONGEST` characters, which no valid row has; `blobs` may leave
-    out blobs that are longer.
+    `read` and `acquire` may truncate texts longer than 67,108,865 characters, which no valid row has; `blobs` may leave
+    out blobs of more bytes than that.
 
     A lease belongs to a token until it expires by the database's own clock, and after that until another token takes
     it. If that clock was set back, a lease would keep others out for longer than it was taken for: an operation that is

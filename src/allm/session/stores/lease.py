@@ -201,7 +201,7 @@ class SessionLease:
     async def save(self, session: Session) -> None:
         """Save a session that was changed between turns: results, approvals, metadata.
 
-        await turn.save(allm.session.submit_tool_result(turn.session, "c1", 42))
+            await turn.save(allm.session.submit_tool_result(turn.session, "c1", 42))
 
         After a turn that could not be saved, it saves `error.session`.
 

@@ -15,12 +15,10 @@ __all__ = ["open_store"]
 def open_store(url: str) -> SessionStore:
     """Make a store from its URL. Connections are opened on first use.
 
-    | URL | where | for |
-    | --- | --- | --- |
-    | `sqlite:///chat.db`, `sqlite:////var/lib/chat.db` | a file, relative or absolute | processes on one machine |
-    | `postgresql://user@host/database` | PostgreSQL (extra `postgres`) | several machines |
-    | `redis://host:6379/0`, `rediss://...` | Redis (extra `redis`) | several machines |
-    | `memory://` | this process | tests |
+    - `sqlite:///chat.db`, `sqlite:////var/lib/chat.db`: a file, relative or absolute, for processes on one machine
+    - `postgresql://user@host/database`: PostgreSQL (extra `postgres`), for several machines
+    - `redis://host:6379/0`, `rediss://...`: Redis (extra `redis`), for several machines
+    - `memory://`: this process, for tests
 
     Raises:
         ValueError: The URL has none of these forms.
