@@ -121,14 +121,15 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Check what would be published: the sdist, the wheel that is made of it, their metadata, and that it installs."""
+    """Check what would be published: the sdist and the wheel made of it, from an index too, and the changelog."""
     _tools(session, "package")
-    folder = session.cache_dir / "package"
+    session.run("towncrier", "build", "--draft", "--version", "next")
+    folder = session.cache_dir.resolve() / "package"
     shutil.rmtree(folder, ignore_errors=True)
-    session.run("python", "-m", "build", "--installer=uv", "--outdir", str(folder))
-    built = sorted(map(str, folder.iterdir()))
+    session.run("python", "-m", "build", "--installer=uv", "--outdir", str(folder / "built"))
+    built = sorted(map(str, (folder / "built").iterdir()))
     session.run("twine", "check", "--strict", *built)
-    [wheel] = (path for path in built if path.endswith(".whl"))
+    sdist, wheel = sorted(built, key=lambda path: path.endswith(".whl"))
     session.run("check-wheel-contents", "--toplevel=allm,pytest_allm.py", wheel)
     session.install(wheel)  # without extras
     works = (
@@ -137,6 +138,14 @@ def package(session: nox.Session) -> None:
         "print(trio.run(allm.generate, engine, 'Does it work?').output_text)"
     )
     session.run("python", "-c", works)
+    session.install("--reinstall-package=allm-trio", f"{sdist}[{EXTRAS}]", *PYPROJECT["build-system"]["requires"])
+    _tools(session, "tests")
+    session.run("pytest", "-q", "tests/package", *session.posargs, env={"ALLM_DISTRIBUTIONS": str(folder / "built")})
+    shutil.unpack_archive(sdist, folder / "unpacked")
+    [unpacked] = (folder / "unpacked").iterdir()
+    files = ("exports", "fragments", "guarantees", "layers", "run")  # these read the files of the project
+    with session.chdir(unpacked):
+        session.run("pytest", "-q", *(f"tests/test_{name}.py" for name in files))
 
 
 def _wheel_folder(session: nox.Session) -> str:
