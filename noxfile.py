@@ -61,6 +61,10 @@ _pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions
 _folders = [str(folder) for version in PYTHONS for folder in sorted(_pyenv.glob(f"{version}.*/bin"))]
 os.environ["PATH"] = os.pathsep.join([*_folders, os.environ["PATH"]])
 
+# The newest declared version that is installed: its tests run with httpx2 too.
+_installed = [version for version in nox.project.python_versions(PYPROJECT) if shutil.which(f"python{version}")]
+NEWEST = _installed[-1] if _installed else THIS_PYTHON
+
 # Tests start hundreds of processes. Where this is set, as in many containers, each would compile all modules again.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(".nox/.cache/bytecode").resolve()))
@@ -156,8 +160,8 @@ def _wheel_folder(session: nox.Session) -> str:
 @nox.parametrize("http", ["httpx", "httpx2"])
 def tests(session: nox.Session, http: str) -> None:
     """Run the tests on the built wheel on each Python, and those that use HTTP with httpx2 on the newest."""
-    if http == "httpx2" and session.python != nox.project.python_versions(PYPROJECT)[-1] and not session.posargs:
-        session.skip("httpx2 is tested with the newest Python; with arguments after -- it runs here too")
+    if http == "httpx2" and session.python != NEWEST and not session.posargs:
+        session.skip(f"httpx2 is tested with Python {NEWEST}; with arguments after -- it runs here too")
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     # genai-prices needs httpx2.
     extras = EXTRAS if http == "httpx" else f"{EXTRAS},{http},prices"
