@@ -61,6 +61,10 @@ _pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions
 _folders = [str(folder) for version in PYTHONS for folder in sorted(_pyenv.glob(f"{version}.*/bin"))]
 os.environ["PATH"] = os.pathsep.join([*_folders, os.environ["PATH"]])
 
+# The newest declared version that is installed: its tests run with httpx2 too.
+_installed = [version for version in nox.project.python_versions(PYPROJECT) if shutil.which(f"python{version}")]
+NEWEST = _installed[-1] if _installed else THIS_PYTHON
+
 # Tests start hundreds of processes. Where this is set, as in many containers, each would compile all modules again.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(".nox/.cache/bytecode").resolve()))
@@ -121,14 +125,15 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Check what would be published: the sdist, the wheel that is made of it, their metadata, and that it installs."""
+    """Check what would be published: the sdist and the wheel made of it, from an index too, and the changelog."""
     _tools(session, "package")
-    folder = session.cache_dir / "package"
+    session.run("towncrier", "build", "--draft", "--version", "next")
+    folder = session.cache_dir.resolve() / "package"
     shutil.rmtree(folder, ignore_errors=True)
-    session.run("python", "-m", "build", "--installer=uv", "--outdir", str(folder))
-    built = sorted(map(str, folder.iterdir()))
+    session.run("python", "-m", "build", "--installer=uv", "--outdir", str(folder / "built"))
+    built = sorted(map(str, (folder / "built").iterdir()))
     session.run("twine", "check", "--strict", *built)
-    [wheel] = (path for path in built if path.endswith(".whl"))
+    sdist, wheel = sorted(built, key=lambda path: path.endswith(".whl"))
     session.run("check-wheel-contents", "--toplevel=allm,pytest_allm.py", wheel)
     session.install(wheel)  # without extras
     works = (
@@ -137,6 +142,14 @@ def package(session: nox.Session) -> None:
         "print(trio.run(allm.generate, engine, 'Does it work?').output_text)"
     )
     session.run("python", "-c", works)
+    session.install("--reinstall-package=allm-trio", f"{sdist}[{EXTRAS}]", *PYPROJECT["build-system"]["requires"])
+    _tools(session, "tests")
+    session.run("pytest", "-q", "tests/package", *session.posargs, env={"ALLM_DISTRIBUTIONS": str(folder / "built")})
+    shutil.unpack_archive(sdist, folder / "unpacked")
+    [unpacked] = (folder / "unpacked").iterdir()
+    files = ("exports", "fragments", "guarantees", "layers", "run")  # these read the files of the project
+    with session.chdir(unpacked):
+        session.run("pytest", "-q", *(f"tests/test_{name}.py" for name in files))
 
 
 def _wheel_folder(session: nox.Session) -> str:
@@ -147,8 +160,8 @@ def _wheel_folder(session: nox.Session) -> str:
 @nox.parametrize("http", ["httpx", "httpx2"])
 def tests(session: nox.Session, http: str) -> None:
     """Run the tests on the built wheel on each Python, and those that use HTTP with httpx2 on the newest."""
-    if http == "httpx2" and session.python != nox.project.python_versions(PYPROJECT)[-1] and not session.posargs:
-        session.skip("httpx2 is tested with the newest Python; with arguments after -- it runs here too")
+    if http == "httpx2" and session.python != NEWEST and not session.posargs:
+        session.skip(f"httpx2 is tested with Python {NEWEST}; with arguments after -- it runs here too")
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     # genai-prices needs httpx2.
     extras = EXTRAS if http == "httpx" else f"{EXTRAS},{http},prices"

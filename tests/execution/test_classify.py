@@ -156,7 +156,7 @@ WRONG = {
     "no choice": ({"q": []}, "questions.q.choices: there is nothing to choose from"),
     "an empty enum": ({"q": enum.Enum("Empty", ())}, "there is nothing to choose from"),
     "a text": ({"q": "yes"}, "questions.q.choices is 'yes'; expected choices such as"),
-    "a union with one": ({"q": int | None}, "questions.q.choices is UnionType; expected choices such as"),
+    "a union with one": ({"q": int | None}, "questions.q.choices is Union(Type)?; expected choices such as"),
     "an open type": ({"q": int}, "questions.q.choices is int; expected choices such as"),
     "no choices": ({"q": 7}, "questions.q.choices is int; expected choices such as"),
     "equal ones": ({"q": [1, True]}, "two choices are equal: True"),
