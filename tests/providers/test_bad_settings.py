@@ -10,7 +10,7 @@ import allm
 
 CIRCLE: dict = {}
 CIRCLE["again"] = CIRCLE
-DEEP = functools.reduce(lambda inner, _: {"type": "object", "properties": {"a": inner}}, range(5000), {})
+DEEP = functools.reduce(lambda inner, _: {"type": "object", "properties": {"a": inner}}, range(50_000), {})
 
 
 @pytest.fixture(params=["OpenAI", "Anthropic", "Gemini"])

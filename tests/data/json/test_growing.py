@@ -110,7 +110,7 @@ def test_a_list_behind_other_properties_is_found_at_once():
     assert [growing.add(piece) for piece in ("1", ",", '{"a": 2', "}", "]")] == [[], [1], [], [{"a": 2}], []]
 
 
-DEEP = "[" * 20_000
+DEEP = "[" * 60_000
 BROKEN = {
     f"[1, {DEEP}{DEEP.replace('[', ']')}]": [1],
     "[1, 2": [1],
