@@ -59,7 +59,12 @@ class Asked:
 
 @asynccontextmanager
 async def engine(
-    say: Say | None = None, *, name: str = "demo", api_key: str | None = "demo", **fields: Any
+    say: Say | None = None,
+    *,
+    name: str = "demo",
+    model: str | None = None,
+    api_key: str | None = "demo",
+    **fields: Any,
 ) -> AsyncGenerator[allm.Engine]:
     """An engine with a chat model.
 
@@ -67,11 +72,12 @@ async def engine(
         say: What the demo server answers: a text, items of `allm.fake`, or a reply such as `Reply.error(...)`. Default:
             it repeats the question.
         name: That of the demo server's model.
+        model: The real model; default: that of ALLM_MODEL.
         api_key: The demo server's key; None for the one of the block around the call.
         fields: As `Engine.from_model` takes them, such as `tools`. Fakes are in the place of the models of other
             services, such as `image_model`, on the demo server.
     """
-    if model := os.environ.get("ALLM_MODEL"):
+    if model := model or os.environ.get("ALLM_MODEL"):
         yield allm.Engine.from_model(model, **fields)
         return
     _tell_of_demo()

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import trio
 
+import allm
 import any_vendor
+from allm.providers import Fake
 from allm.testing import WireServer
 
 ROOT = Path(__file__).parents[2]
@@ -22,11 +24,13 @@ EXAMPLES = ROOT / "examples"
 EXPECTED = {
     "agent_with_files": ["The model wants: write_file", "# Notes\n\nBuy milk."],
     "answer_with_sources": ["Owls hunt at night.[^1]", "(https://handbook.example/owls)"],
+    "ask_database": ["  DELETE FROM sales\n  SELECT product, sum", '"rows":[["cup",11],["kettle",4]]'],
     "bulk_with_budget": [
         "ended early [budget]: the budget of $0.003 is used up",
         "a budget of $0.1: 60 of 60 labels",
         "within the budget: True\n",
     ],
+    "compare_models": ["careful                    3/3 ", "hasty                      1/3 "],
     "deadline": ["in time: False; kept: "],
     "extract_documents": [
         "250 invoices, 0 of them from the journal\nstopped half way",
@@ -47,7 +51,13 @@ EXPECTED = {
     "mcp_tools": ["Emma is on shelf 7."],
     "pictures": ["drawn: fox.png", "changed: fox-2.png"],
     "research_agent": ["Bats hear what they cannot see.", " tokens in 8 requests", "; 22 requests are left"],
+    "review_changes": ["shop.py:2: serious: A password", "2 of 2 files reviewed; serious: shop.py"],
     "sort_tickets": ["bug      ! The app crashes"],
+    "support_desk": [
+        "16: I have an answer for you: 12 francs for 7-115 are on their way.\n17: Somebody has to agree to that.",
+        "customer/17 waits: refund {'number': '7-114', 'francs': 80}\n17: A colleague is looking at it.",
+        "17: I have an answer for you: 80 francs for 7-114 are on their way.\n",
+    ],
     "tenants": ["ada: billed to sk-ada\nbob: billed to sk-bob\neve: billed to sk-eve"],
     "terminal_chat": ["> You said: Hello", "> You said: Bye"],
     "two_workers": ["10 messages, saved 5 times, completed"],
@@ -91,16 +101,16 @@ def needs(name):
         pytest.skip("needs the extra mcp: nox -s mcp")
 
 
-def run(name, *how, **environment):
-    """Run an example as its reader does, or in another way: Python's arguments before the path, and after it."""
+def run(name, *words, how=(), cwd=ROOT, **environment):
+    """Run an example as its reader does, with words on the command line; `how` has arguments of Python's own."""
     return subprocess.run(
-        [sys.executable, *how[:2], EXAMPLES / f"{name}.py", *how[2:]],
+        [sys.executable, *how, EXAMPLES / f"{name}.py", *words],
         input=INPUT.get(name, ""),
         capture_output=True,
         text=True,
         timeout=55,
         check=False,
-        cwd=ROOT,
+        cwd=cwd,
         env={**clean(), "PYTHONIOENCODING": "utf-8", **environment},
     )
 
@@ -142,7 +152,7 @@ async def test_it_runs_with_any_model(name):
     """With ALLM_MODEL it asks that model, whatever the vendor, and copes with answers that it cannot foresee."""
     needs(name)
     async with WireServer(default=any_vendor.answer) as server:
-        done = await trio.to_thread.run_sync(lambda: run(name, "-c", WITH_EACH, *MODELS, **where(server)))
+        done = await trio.to_thread.run_sync(lambda: run(name, *MODELS, how=("-c", WITH_EACH), **where(server)))
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         assert "demo server" not in done.stderr
@@ -181,3 +191,70 @@ def test_ctrl_c_ends_it_with_a_line(name):
         _, told = program.communicate(timeout=20)
     assert told == "interrupted\n"
     assert program.returncode == -signal.SIGINT
+
+
+def test_a_conversation_waits_between_processes(tmp_path):
+    """The support desk: a refund is asked for, seen and refused by three processes, and paid once at most."""
+
+    def desk(*words):
+        done = run("support_desk", *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "Somebody has to agree" in desk("ask", "17", "Order 7-114 is broken.")
+    assert desk("waiting") == "customer/17 waits: refund {'number': '7-114', 'francs': 80}\n"
+    assert "It was dropped." in desk("decide", "17", "no", "It was dropped.")
+    assert desk("waiting") == ""
+
+
+def test_a_journal_goes_on(tmp_path):
+    """The second run of a bulk program has everything from the first one's journal."""
+    first, second = (run("bulk_with_budget", "labels.sqlite", cwd=tmp_path) for _ in range(2))
+    assert "a budget of $0.1: 60 of 60 labels for $0.005225" in first.stdout
+    assert second.stdout.startswith("a budget of $0.003: 60 of 60 labels for $0.005225")
+
+
+def test_a_review_ends_with_1_if_something_is_serious(tmp_path):
+    """So a hook refuses; a change that is well, and a folder that is no repository, are told apart by what it says."""
+    git = ("git", "-c", "user.name=test", "-c", "user.email=test@localhost")
+    (tmp_path / "shop.py").write_text("OPEN = True\n")
+    for words in ("init --quiet", "add .", "commit --quiet -m start"):
+        subprocess.run([*git, *words.split()], cwd=tmp_path, check=True)
+    assert run("review_changes", tmp_path).returncode == 0
+    (tmp_path / "shop.py").write_text("PASSWORD = 1\n")
+    assert run("review_changes", tmp_path).returncode == 1
+    unknown = run("review_changes", tmp_path, "nowhere")
+    assert unknown.returncode == 1
+    assert "unknown revision" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT 1 AS one", '{"columns":["one"],"rows":[[1]],"more":false}'),
+        ("SELECT x'00' AS one", '"rows":[["AA=="]]'),
+        ("DELETE FROM sales", "not authorized"),
+        ("ATTACH 'other.db' AS other", "not authorized"),
+        ("PRAGMA writable_schema = 1", "not authorized"),
+        ("SELECT zeroblob(1000000000)", "too big"),
+        ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n", "interrupted"),
+        ("SELECT price FROM sales", "no such column"),
+    ],
+)
+async def test_a_query_only_reads(sql, said, tmp_path, monkeypatch):
+    """Whatever a model writes, the file stays as it is, no other is opened, and the model is told why."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # importing demo sets it
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.chdir(tmp_path)
+    program = importlib.import_module("ask_database")
+    monkeypatch.setattr(program, "MOST_SECONDS", 0.05)
+    program.make_shop(tmp_path / "shop.db")
+    before = (tmp_path / "shop.db").read_bytes()
+    script = [[allm.fake.tool_call("query", {"sql": sql})], [allm.fake.text("Done.")]]
+    engine = allm.Engine(adapter=Fake(scripts=script), tools=[program.query_tool(tmp_path / "shop.db")])
+    result = await allm.chat(engine, "Go on.")
+    assert said in result.steps[0].tool_results[0].text
+    assert result.output_text == "Done."
+    assert (tmp_path / "shop.db").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["shop.db"]
