@@ -73,6 +73,9 @@ async def extract(engine: allm.Engine, journal: Path, stop_after: int = COUNT) -
                 invoices[item.index] = item.response.parsed()
             except allm.AllmError as error:  # an answer that is no invoice
                 print(f"document {item.index}: {error}", file=sys.stderr)
+            else:
+                if len(invoices) % 100 == 0:
+                    print(f"{len(invoices)} of {COUNT} documents are read")
             if len(invoices) == stop_after < COUNT:
                 break  # leaves the block at once, as a crash does: what is under way is lost
         print(f"{len(invoices)} invoices, {run.replayed} of them from the journal")
