@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from allm import fake
-from allm.testing import RecordedRequest, Reply, Services
+from allm.testing import RecordedRequest, Reply, Services, WireServer
 
+MODELS = ("openai:gpt-5.4-mini", "anthropic:claude-sonnet-4-6", "gemini:gemini-3-flash-preview")
+CHATS = ("/chat/completions", "/messages", ":streamGenerateContent")  # what each is asked at
 SERVICES = Services(transcript="How is the weather?")
 TEXT = "That is how it is."
 STRINGS = {"date": "2027-05-03", "date-time": "2027-05-03T10:00:00Z"}
@@ -22,6 +25,23 @@ def answer(request: RecordedRequest) -> Reply:
     if ":streamGenerateContent" in request.path:
         return _reply("gemini", *_gemini(request.json()))
     return SERVICES(request)
+
+
+def no_settings() -> dict[str, str]:
+    """The environment without settings, addresses and keys."""
+    parts = ("ALLM_", "_API_KEY", "_BASE_URL")
+    return {key: value for key, value in os.environ.items() if not any(part in key for part in parts)}
+
+
+def addresses(server: WireServer) -> dict[str, str]:
+    """The environment in which every vendor is the server."""
+    return {
+        **{f"{name}_API_KEY": "key" for name in ("OPENAI", "ANTHROPIC", "GEMINI", "VOYAGE")},
+        "OPENAI_BASE_URL": server.url("openai"),
+        "VOYAGE_BASE_URL": server.url("openai"),
+        "ANTHROPIC_BASE_URL": server.base_url,
+        "GOOGLE_GEMINI_BASE_URL": server.base_url,
+    }
 
 
 def value_of(schema: dict[str, Any], whole: dict[str, Any] | None = None) -> Any:

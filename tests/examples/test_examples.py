@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import signal
 import subprocess
 import sys
@@ -72,29 +71,6 @@ TOLD = "No model: this is the demo server. ALLM_MODEL=provider:id takes a real o
 INPUT = {"terminal_chat": "Hello\nBye\n"}
 
 
-CHATS = ("/chat/completions", "/messages", ":streamGenerateContent")
-
-
-def clean():
-    """The environment without settings and keys."""
-    parts = ("ALLM_", "_API_KEY", "_BASE_URL")
-    return {key: value for key, value in os.environ.items() if not any(part in key for part in parts)}
-
-
-def where(server):
-    """The environment in which every vendor is the server."""
-    names = ("OPENAI", "ANTHROPIC", "GEMINI", "VOYAGE")
-    keys = {f"{name}_API_KEY": "key" for name in names}
-    openai = server.url("openai")
-    return {
-        **keys,
-        "OPENAI_BASE_URL": openai,
-        "VOYAGE_BASE_URL": openai,
-        "ANTHROPIC_BASE_URL": server.base_url,
-        "GOOGLE_GEMINI_BASE_URL": server.base_url,
-    }
-
-
 def needs(name):
     """Skip a test whose example needs an extra that is not installed."""
     if importlib.util.find_spec(NEEDS.get(name, "allm")) is None:
@@ -111,7 +87,7 @@ def run(name, *words, how=(), cwd=ROOT, **environment):
         timeout=55,
         check=False,
         cwd=cwd,
-        env={**clean(), "PYTHONIOENCODING": "utf-8", **environment},
+        env={**any_vendor.no_settings(), "PYTHONIOENCODING": "utf-8", **environment},
     )
 
 
@@ -132,9 +108,6 @@ def test_it_runs(name):
     assert done.stderr in {"", TOLD}, "nothing went wrong on the way"
 
 
-MODELS = ("openai:gpt-5.4-mini", "anthropic:claude-sonnet-4-6", "gemini:gemini-3-flash-preview")
-
-
 # Runs a program once for each model, in one process: most of the time goes into the imports.
 WITH_EACH = """
 import io, os, runpy, sys
@@ -152,11 +125,13 @@ async def test_it_runs_with_any_model(name):
     """With ALLM_MODEL it asks that model, whatever the vendor, and copes with answers that it cannot foresee."""
     needs(name)
     async with WireServer(default=any_vendor.answer) as server:
-        done = await trio.to_thread.run_sync(lambda: run(name, *MODELS, how=("-c", WITH_EACH), **where(server)))
+        done = await trio.to_thread.run_sync(
+            lambda: run(name, *any_vendor.MODELS, how=("-c", WITH_EACH), **any_vendor.addresses(server))
+        )
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
         assert "demo server" not in done.stderr
-        for chat in CHATS:
+        for chat in any_vendor.CHATS:
             assert any(chat in request.path for request in server.requests), f"nothing was sent to {chat}"
 
 
@@ -184,7 +159,9 @@ def test_an_unknown_provider_is_told_in_a_line():
 def test_ctrl_c_ends_it_with_a_line(name):
     """An interrupted program leaves no traceback and no server behind."""
     command = [sys.executable, EXAMPLES / f"{name}.py"]
-    with subprocess.Popen(command, env=clean(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        command, env=any_vendor.no_settings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as program:
         assert program.stderr is not None
         assert "demo server" in program.stderr.readline()
         program.send_signal(signal.SIGINT)
