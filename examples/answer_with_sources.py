@@ -8,6 +8,8 @@ With ALLM_MODEL set, embeddings and ranking are Voyage's: they need VOYAGE_API_K
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import demo
 import trio
 
@@ -54,9 +56,9 @@ async def main() -> None:
         print(allm.render.markdown(response))
 
 
-def dot(left: object, right: object) -> float:
+def dot(left: Sequence[float], right: Sequence[float]) -> float:
     """How near two vectors are."""
-    return sum(one * other for one, other in zip(left, right, strict=True))  # type: ignore[call-overload]
+    return sum(one * other for one, other in zip(left, right, strict=True))
 
 
 if __name__ == "__main__":

@@ -24,19 +24,21 @@ import allm
 from allm import fake
 
 INSTRUCTIONS = "You are the support of a shop. Look an order up before you refund it. Answer in a sentence or two."
-ORDERS = {"7-114": {"what": "a kettle", "francs": 80}, "7-115": {"what": "a cup", "francs": 12}}
+ORDERS = {"7-114": 80, "7-115": 12}  # francs that were paid
 MOST = 50  # francs that nobody is asked for
 
 
 @allm.tool
-async def find_order(number: str) -> dict[str, object]:
-    """Find what was ordered, and what it cost."""
-    return ORDERS.get(number) or {"error": "there is no such order"}
+async def find_order(number: str) -> str:
+    """Find out what was paid for an order."""
+    return f"{ORDERS[number]} francs were paid" if number in ORDERS else "there is no such order"
 
 
 @allm.tool(manual_when=lambda call: call.arguments["francs"] > MOST)
 async def refund(number: str, francs: int) -> str:
     """Pay money back for an order."""
+    if not 0 < francs <= ORDERS.get(number, 0):  # whoever has asked: the shop's rules hold
+        raise allm.ToolError("that is more than was paid for this order", reason="invalid_arguments")
     return f"{francs} francs for {number} are on their way"
 
 
@@ -46,7 +48,7 @@ def answer(asked: demo.Asked) -> list[object] | str:
     if not asked.results:
         return [fake.tool_call("find_order", {"number": number})]
     if len(asked.results) == 1:
-        return [fake.tool_call("refund", {"number": number, "francs": ORDERS[number]["francs"]})]
+        return [fake.tool_call("refund", {"number": number, "francs": ORDERS[number]})]
     return f"I have an answer for you: {asked.results[-1]}."
 
 
