@@ -30,7 +30,9 @@ async def label(engine: allm.Engine, journal: Path, budget: float) -> bool:
     """Label what the journal does not have yet; says whether all have a label."""
     labels: dict[int, str] = {}
     prompts = [PROMPT + review for review in REVIEWS]
-    async with allm.bulk(engine, prompts, limit=4, journal=journal, budget=budget, max_tokens=MOST_TOKENS) as run:
+    async with allm.bulk(
+        engine, prompts, limit=4, journal=journal, budget=budget, max_failures=10, max_tokens=MOST_TOKENS
+    ) as run:
         try:
             async for item in run:
                 if item.response is None:

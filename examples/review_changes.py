@@ -67,7 +67,9 @@ async def review(engine: allm.Engine, folder: Path, revision: str) -> bool:
                 return
             try:
                 prompt = [allm.system(INSTRUCTIONS), allm.user(diff)]
-                found[name] = (await allm.generate(engine, prompt, response_format=list[Finding])).parsed()
+                response = await allm.generate(engine, prompt, response_format=list[Finding])
+                allm.unwrap(response)  # raises if the call failed, or the answer was cut off
+                found[name] = response.parsed()
             except allm.AllmError as error:
                 found[name] = error
 

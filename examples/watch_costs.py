@@ -34,7 +34,8 @@ def tell(event: allm.telemetry.TelemetryEvent) -> None:
     """A line for each span that has ended."""
     if event.phase == "stop":
         usage, error = event.attributes.get("usage"), event.attributes.get("error")
-        used = "" if usage is None else f", {usage.input_tokens} tokens in, {usage.output_tokens} out"
+        counted = usage is not None and usage.input_tokens is not None
+        used = f", {usage.input_tokens} tokens in, {usage.output_tokens} out" if counted else ""
         print(f"{event.name}: {event.duration:.3f} seconds{used}{'' if error is None else f', failed: {error.reason}'}")
 
 

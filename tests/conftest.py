@@ -33,7 +33,7 @@ LONG = {
     "test_linear.py",
     "bridge/test_cancelled_everywhere.py",
     "data/json/test_codec.py",
-    "examples/test_examples.py::test_a_missing_key_is_told_in_a_line",
+    "examples/test_examples.py::test_a_refusal_is_told_in_a_line",
     "examples/test_examples.py::test_it_runs",
     "examples/test_examples.py::test_it_runs_with_any_model",
     "execution/test_budget_programs.py",

@@ -14,7 +14,7 @@ import trio
 import allm
 import any_vendor
 from allm.providers import Fake
-from allm.testing import WireServer
+from allm.testing import Reply, WireServer
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -137,15 +137,23 @@ async def test_it_runs_with_any_model(name):
             assert any(chat in request.path for request in server.requests), f"nothing was sent to {chat}"
 
 
-@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"tenants"}))  # its customers have keys of their own
-def test_a_missing_key_is_told_in_a_line(name):
-    """What a program cannot go on after is no traceback."""
+@pytest.mark.parametrize("name", EXPECTED)
+async def test_a_refusal_is_told_in_a_line(name):
+    """What the provider objects to, such as tools that a model lacks, is in what the program says, and no traceback."""
     needs(name)
-    done = run(name, ALLM_MODEL="anthropic:claude-sonnet-4-6", ANTHROPIC_BASE_URL="http://127.0.0.1:9")
-    told = done.stderr + done.stdout
-    assert "missing_key" in told or "set the environment variable" in told
-    assert "Traceback" not in told
-    assert "demo server" not in told
+    async with WireServer(default=Reply.error("anthropic", 400, message="this model has no tools")) as server:
+        where = {"ALLM_MODEL": "anthropic:claude-sonnet-4-6", **any_vendor.addresses(server)}
+        done = await trio.to_thread.run_sync(lambda: run(name, **where))
+    assert "this model has no tools" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_key_is_told_in_a_line():
+    """With the variable that it is read from."""
+    done = run("deadline", ALLM_MODEL="anthropic:claude-sonnet-4-6")
+    assert done.returncode == 1
+    assert done.stderr.startswith("no API key for anthropic: set the environment variable ANTHROPIC_API_KEY")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_an_unknown_provider_is_told_in_a_line():
