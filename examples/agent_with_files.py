@@ -54,10 +54,12 @@ def tools_of(folder: Path) -> list[allm.Tool]:
 
 
 def plan(asked: demo.Asked) -> list[object]:
-    """The demo model looks, reads, and then writes a title over the text."""
+    """The demo model looks, reads its notes if it has any, and then writes a title over the text."""
     match len(asked.results):
         case 0:
             return [fake.tool_call("list_files", {})]
+        case 1 if '"notes.md"' not in asked.results[0]:
+            return [fake.text(f"I see {asked.results[0]}, and no notes.md to work on.")]
         case 1:
             return [fake.tool_call("read_file", {"name": "notes.md"})]
         case 2:
@@ -84,13 +86,18 @@ async def main(folder: Path, question: str, *, yes: bool) -> None:
 
 
 async def ask(question: str) -> str:
-    """What the user types; Trio goes on meanwhile."""
-    return await trio.to_thread.run_sync(input, question, abandon_on_cancel=True)
+    """What the user types, nothing if nobody is there; Trio goes on meanwhile."""
+    try:
+        return await trio.to_thread.run_sync(input, question, abandon_on_cancel=True)
+    except EOFError:
+        return ""
 
 
 if __name__ == "__main__":
     given = [argument for argument in sys.argv[1:] if argument != "--yes"]
     if given:
+        if not Path(given[0]).is_dir():
+            sys.exit(f"{given[0]} is no folder")
         trio.run(lambda: main(Path(given[0]), " ".join(given[1:]) or "What is in here?", yes="--yes" in sys.argv))
     else:
         with tempfile.TemporaryDirectory() as name:

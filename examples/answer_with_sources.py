@@ -2,16 +2,19 @@
 
 The texts are embedded once and searched by their vectors; a reranker puts the best first; the model gets them as
 results with a source, and cites them where its provider can (Anthropic), else names them.
+
+With ALLM_MODEL set, embeddings and ranking are Voyage's: they need VOYAGE_API_KEY.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import demo
 import trio
 
 import allm
 from allm import fake
-from allm.providers import FakeEmbeddings, FakeRerank
 
 HANDBOOK = {
     "Owls": "Owls hunt at night. Their feathers make no sound.",
@@ -31,13 +34,8 @@ def cite(asked: demo.Asked) -> list[object]:
 async def main() -> None:
     """Find the answer to a question."""
     question = "When do owls hunt at night?"
-    async with demo.engine(cite) as chat:
-        if demo.is_real():
-            engine = chat.with_services(embedding_model="voyage:voyage-3.5", rerank_model="voyage:rerank-2.5")
-        else:
-            engine = allm.Engine(
-                adapter=chat.adapter, model="demo", embedding_adapter=FakeEmbeddings(), rerank_adapter=FakeRerank()
-            )
+    services = {"embedding_model": "voyage:voyage-3.5", "rerank_model": "voyage:rerank-2.5"}
+    async with demo.engine(cite, **services) as engine:
         titles, texts = list(HANDBOOK), list(HANDBOOK.values())
         vectors = (await allm.embed(engine, texts, task_type="document")).vectors
         [asked] = (await allm.embed(engine, [question], task_type="query")).vectors
@@ -58,9 +56,9 @@ async def main() -> None:
         print(allm.render.markdown(response))
 
 
-def dot(left: object, right: object) -> float:
+def dot(left: Sequence[float], right: Sequence[float]) -> float:
     """How near two vectors are."""
-    return sum(one * other for one, other in zip(left, right, strict=True))  # type: ignore[call-overload]
+    return sum(one * other for one, other in zip(left, right, strict=True))
 
 
 if __name__ == "__main__":

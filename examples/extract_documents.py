@@ -64,7 +64,8 @@ async def extract(engine: allm.Engine, journal: Path, stop_after: int = COUNT) -
     """Read the documents that the journal does not have yet; gives the invoices of all, by the document's index."""
     invoices: dict[int, Invoice] = {}
     texts = (INSTRUCTIONS + text for text in documents())
-    async with allm.bulk(engine, texts, limit=16, journal=journal, response_format=Invoice) as run:
+    # More failures than max_failures would have a reason that all documents share.
+    async with allm.bulk(engine, texts, limit=16, journal=journal, response_format=Invoice, max_failures=20) as run:
         async for item in run:
             if item.response is None:
                 print(f"document {item.index}: {item.error}", file=sys.stderr)
@@ -73,6 +74,9 @@ async def extract(engine: allm.Engine, journal: Path, stop_after: int = COUNT) -
                 invoices[item.index] = item.response.parsed()
             except allm.AllmError as error:  # an answer that is no invoice
                 print(f"document {item.index}: {error}", file=sys.stderr)
+            else:
+                if len(invoices) % 100 == 0:
+                    print(f"{len(invoices)} of {COUNT} documents are read")
             if len(invoices) == stop_after < COUNT:
                 break  # leaves the block at once, as a crash does: what is under way is lost
         print(f"{len(invoices)} invoices, {run.replayed} of them from the journal")

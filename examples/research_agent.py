@@ -34,6 +34,7 @@ async def research(topics: list[str], turn: allm.ToolContext) -> dict[str, str]:
     Args:
         topics: One word each.
     """
+    print("looking into", ", ".join(topics))
     reports: dict[str, str] = {}
 
     async def report(topic: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import attrs
 import demo
 import trio
 
@@ -32,8 +31,7 @@ def judge(asked: demo.Asked) -> str:
 async def main() -> None:
     """Ask about every ticket, at most two at the same time."""
     found: dict[str, allm.Classification | allm.AllmError] = {}
-    async with demo.engine(judge) as engine:
-        engine = attrs.evolve(engine, limiter=trio.CapacityLimiter(2))
+    async with demo.engine(judge, limiter=trio.CapacityLimiter(2)) as engine:
 
         async def sort(ticket: str) -> None:
             try:

@@ -14,6 +14,7 @@ import demo
 import trio
 
 import allm
+from allm import fake
 
 
 async def answer(engine: allm.Engine, session: allm.Session, text: str) -> allm.Session:
@@ -41,18 +42,24 @@ async def main(path: trio.Path | None) -> None:
     if path is not None and await path.exists():
         session = allm.from_json(await path.read_text("utf-8"), allm.Session)
         print(f"({len(session.thread.messages)} messages so far)")
-    async with demo.engine() as engine:
+    async with demo.engine(word_by_word) as engine:
         while text := await trio.to_thread.run_sync(read_line, abandon_on_cancel=True):
             session = await answer(engine, session, text)
             if path is not None:
                 await path.write_text(allm.to_json(session), "utf-8")
 
 
+def word_by_word(asked: demo.Asked) -> list[object]:
+    """The demo model has a pace at which Ctrl-C can stop it."""
+    words = f"You said: {asked.text}".split(" ")
+    return [item for word in words for item in (fake.delay(0.1), fake.text(f"{word} "))]
+
+
 def read_line() -> str | None:
     """What the user says; None at the end of the input."""
     try:
         return input("> ") or "go on"
-    except (EOFError, KeyboardInterrupt):
+    except EOFError:
         return None
 
 

@@ -1,8 +1,8 @@
 """Talk to a model: what is said is transcribed, the answer is spoken while it is still being written.
 
-    python examples/voice.py [question.wav]         # writes answer.wav or answer.mp3 beside it
+    python examples/voice.py [question.wav]         # writes answer.mp3 beside it; default: a second of silence
 
-With ALLM_MODEL set, speech and transcription are OpenAI's.
+With ALLM_MODEL set, speech and transcription are OpenAI's: they need OPENAI_API_KEY.
 """
 
 from __future__ import annotations
@@ -16,20 +16,12 @@ import demo
 import trio
 
 import allm
-from allm.providers import FakeSpeech, FakeTranscription
 
 
 async def main(question: Path) -> None:
     """Answer a recording with another one."""
-    async with demo.engine(lambda asked: f"{asked.text}? It is sunny. Take a hat.") as chat:
-        if demo.is_real():
-            models = {"speech_model": "openai:gpt-4o-mini-tts", "transcription_model": "openai:gpt-4o-transcribe"}
-            engine = chat.with_services(**models)
-        else:
-            said = FakeTranscription(["How is the weather"])
-            engine = allm.Engine(
-                adapter=chat.adapter, model="demo", speech_adapter=FakeSpeech(), transcription_adapter=said
-            )
+    services = {"speech_model": "openai:gpt-4o-mini-tts", "transcription_model": "openai:gpt-4o-transcribe"}
+    async with demo.engine(lambda asked: f"{asked.text} It is sunny. Take a hat.", **services) as engine:
         asked = await allm.transcribe(engine, question)
         print("heard:", asked.text)
         async with (

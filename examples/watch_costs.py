@@ -33,9 +33,10 @@ def answer(asked: demo.Asked) -> list[object] | str:
 def tell(event: allm.telemetry.TelemetryEvent) -> None:
     """A line for each span that has ended."""
     if event.phase == "stop":
-        usage = event.attributes.get("usage")
-        used = "" if usage is None else f", {usage.input_tokens} tokens in, {usage.output_tokens} out"
-        print(f"{event.name}: {event.attributes['outcome']}{used}")
+        usage, error = event.attributes.get("usage"), event.attributes.get("error")
+        counted = usage is not None and usage.input_tokens is not None
+        used = f", {usage.input_tokens} tokens in, {usage.output_tokens} out" if counted else ""
+        print(f"{event.name}: {event.duration:.3f} seconds{used}{'' if error is None else f', failed: {error.reason}'}")
 
 
 async def main(path: Path) -> None:
@@ -47,7 +48,9 @@ async def main(path: Path) -> None:
         with allm.telemetry.record(path, content=True):
             result = await allm.chat(engine, "Where is it warmer, in Zug or in Bern?")
     detach()
-    print(f"{allm.unwrap(result)} It cost {result.usage.total_cost:.6f} dollars; {path.name} has the rest.")
+    cost = None if result.usage is None else result.usage.total_cost  # None, too, if the model's price is not known
+    print(f"The turn cost {'what nobody knows' if cost is None else f'${cost:.6f}'}; {path.name} has the rest.")
+    print(allm.unwrap(result))
 
 
 if __name__ == "__main__":

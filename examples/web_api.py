@@ -3,7 +3,7 @@
     pip install fastapi uvicorn
     uvicorn --app-dir examples web_api:app       # then: curl -N 'http://127.0.0.1:8000/ask?question=Hello'
 
-Run as a program, it asks itself once. `examples/chat_page` has a whole page, with reload and approval.
+Run as a program, it asks itself once. `chat_page/` has a whole page, with reload and approval.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import asyncio
 import os
 
 import httpx
-from fastapi import FastAPI
-from fastapi.responses import Response
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
 
 import allm
 import allm.aio
@@ -21,27 +21,41 @@ import allm.web
 from allm import fake
 from allm.providers import Fake
 
-app = FastAPI()
 
-
-def engine() -> allm.Engine:
+def make_engine() -> allm.Engine:
     """The model of ALLM_MODEL, else a scripted one."""
     if model := os.environ.get("ALLM_MODEL"):
         return allm.Engine.from_model(model)
     return allm.Engine(adapter=Fake(respond=lambda request: [fake.text(f"You asked: {request.messages[-1].text}")]))
 
 
+app = FastAPI()
+engine = make_engine()  # one for the whole process, whose connections all requests share
+
+
 @app.get("/ask")
 async def ask(question: str) -> Response:
-    """The answer as server-sent events."""
-    return allm.web.sse(allm.aio.stream(engine(), question))
+    """The answer as server-sent events; a failure is the last one."""
+    return allm.web.sse(allm.aio.stream(engine, question))
 
 
 @app.get("/short")
 async def short(question: str) -> dict[str, str]:
     """The answer as JSON, within ten seconds."""
     async with asyncio.timeout(10):
-        return {"answer": allm.unwrap(await allm.aio.generate(engine(), question))}
+        return {"answer": allm.unwrap(await allm.aio.generate(engine, question))}
+
+
+@app.exception_handler(allm.AllmError)
+async def failed(_request: Request, error: allm.AllmError) -> JSONResponse:
+    """The model is not our client's fault: what it said about us stays here, in the log."""
+    return JSONResponse({"error": str(error.reason)}, status_code=502)
+
+
+@app.exception_handler(TimeoutError)
+async def late(_request: Request, _error: TimeoutError) -> JSONResponse:
+    """It has taken too long."""
+    return JSONResponse({"error": "no answer in ten seconds"}, status_code=504)
 
 
 async def main() -> None:

@@ -53,7 +53,7 @@ def take(chromium: str | None, url: str) -> None:
     """Use the page until it asks for an approval."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_context(viewport={"width": 700, "height": 420}, color_scheme="light").new_page()
+        page = browser.new_context(viewport={"width": 700, "height": 590}, color_scheme="light").new_page()
         page.goto(url)
         for text in ("What is this page?", "Please pay 7 francs."):
             page.get_by_label("Your message").fill(text)

@@ -21,6 +21,8 @@ import pytest
 import trio
 
 import allm
+import any_vendor
+from allm.testing import WireServer
 from tcp_proxy import Proxy
 
 pytest.importorskip("playwright.sync_api", reason="needs a browser: nox -s browser")
@@ -244,6 +246,19 @@ def test_a_server_that_is_started_again(server, rough_page, tmp_path):
         expect(answers(page).nth(1)).to_have_text(re.compile("You wrote: Again$"))
 
 
+def test_a_proxy_that_answers_for_the_server(server, rough_page):
+    """The page says that it is cut off, and connects anew until it gets a stream; a browser gives up after an error."""
+    page = rough_page
+    page.route("**/events", lambda route: route.fulfill(status=502))
+    page.goto(server.url)
+    expect(page.locator("#away")).to_be_visible()
+    page.unroute("**/events")
+    expect(page.locator("#away")).to_be_hidden()
+    server.pace.go()
+    say(page, "Hello")
+    expect(answers(page)).to_have_text(re.compile("You wrote: Hello$"))
+
+
 def test_two_tabs_see_the_same_answer(server, page):
     """Whichever began it, and whichever ends it."""
     page.goto(server.url)
@@ -439,6 +454,38 @@ def test_the_server_is_started_and_interrupted(tmp_path):
 
     question, answer = trio.run(load).thread.messages
     assert (question.text, answer.text[:2]) == ("Hello", "I ")
+
+
+@pytest.mark.parametrize("model", any_vendor.MODELS)
+async def test_the_model_of_another_vendor_answers(model):
+    """With ALLM_MODEL: it asks for the tool, which waits for the user, and answers once that has been allowed."""
+    async with WireServer(default=any_vendor.answer) as vendor:
+        settings = {**any_vendor.addresses(vendor), "ALLM_MODEL": model, "ALLM_BIND": "127.0.0.1:0"}
+        texts = await trio.to_thread.run_sync(pay_with, {**any_vendor.no_settings(), **settings})
+    assert texts[-2:] == ["paid 1 francs", any_vendor.TEXT]
+
+
+def pay_with(environment):
+    """Start the server, say something, and allow what is asked; gives the texts of the conversation."""
+
+    def state(is_wanted):
+        data = (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
+        return next(value for value in data if is_wanted(value))
+
+    command = [sys.executable, FOLDER / "server.py"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            session = f"{re.search('http://[0-9.:]+', process.stderr.readline())[0]}/sessions/s"
+            httpx.post(f"{session}/messages", json={"text": "Hello"}).raise_for_status()
+            with httpx.stream("GET", f"{session}/events", timeout=30) as response:
+                lines = response.iter_lines()
+                [call] = state(lambda value: value.get("pending"))["pending"]
+                decision = {"id": call["id"], "allow": True, "shown": call["shown"]}
+                httpx.post(f"{session}/decisions", json=decision).raise_for_status()
+                ended = state(lambda value: value.get("status") == "completed")
+        finally:
+            process.terminate()
+    return [message["text"] for message in ended["messages"]]
 
 
 @pytest.mark.parametrize(
