@@ -30,6 +30,15 @@ def test_bytes_from_every_source(tmp_path):
         assert "PNG\\r" not in repr(image)
 
 
+@pytest.mark.parametrize("kind", [allm.Image, allm.Document, allm.Audio, allm.Video])
+@pytest.mark.parametrize("path", ["cat.png", "/images/cat.png", "", "example.com/cat.png"])
+def test_a_path_is_no_url(kind, path):
+    """No provider could fetch it; the error says what takes a path."""
+    with pytest.raises(allm.ValidationError, match=rf"has no scheme .*{kind.__name__}\.from_file") as caught:
+        kind.from_url(path)
+    assert caught.value.errors[0][1] == "invalid_url"
+
+
 WITHOUT_BYTES = {
     "a URL": (allm.Image.from_url("https://example.com/x.png"), "remote_source"),
     "no base64": (allm.Image(("base64", "not base64!")), "invalid_base64"),

@@ -489,6 +489,22 @@ def test_urls_that_name_no_store(url):
         open_store(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("chat.db", "has no scheme; .*, as in 'sqlite:///chat.db'"),
+        ("memory", "has no scheme; .*, as in 'memory://'"),
+        ("postgers://user:pw@host/x", "no store has the scheme 'postgers'; did you mean 'postgres'"),
+        ("//user:pw@host/x", "has no scheme"),
+    ],
+)
+def test_a_url_that_is_nearly_right(url, told):
+    """The error shows the right one, and never a password."""
+    with pytest.raises(ValueError, match=told) as caught:
+        open_store(url)
+    assert "pw" not in str(caught.value)
+
+
 async def test_relative_and_absolute_files(tmp_path, monkeypatch):
     """Three and four slashes, percent-encoding, and a file readable by its owner only."""
     monkeypatch.chdir(tmp_path)

@@ -15,8 +15,9 @@ import trio
 from allm.bridge.thread import Job, TrioThread, trio_thread
 from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
+from allm.execution.stream.block import Block
 
-__all__ = ["HeldStream", "Hold"]
+__all__ = ["HeldStream", "Hold", "show_code"]
 
 
 @final
@@ -108,3 +109,9 @@ class HeldStream:
 
 def _left() -> StreamError:
     return StreamError("the block has ended, so nothing more can be read or done in it", reason="closed")
+
+
+def show_code(block: Any, change: Callable[[str], str]) -> None:
+    """Have the errors of a block of the library show the code that is right where it is used."""
+    if isinstance(block, Block):
+        block._example = change(block._example)

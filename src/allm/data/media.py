@@ -111,9 +111,14 @@ class Media:
         if url[:5].lower() == "data:":
             return cls.from_base64(url, mime_type)
         try:
-            urlsplit(url)
+            scheme = urlsplit(url).scheme
         except ValueError as error:
             raise cls._error("invalid_url", f"{url!r:.100} is no URL: {error}") from error
+        if not scheme:
+            what = (
+                f"{url!r:.100} is no URL, as it has no scheme such as https:; of a file, use {cls.__name__}.from_file"
+            )
+            raise cls._error("invalid_url", what)
         return cls(("url", url), named_mime(mime_type))
 
     @classmethod

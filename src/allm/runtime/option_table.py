@@ -311,7 +311,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         if option is None:
             raise unknown_option(name, OPTIONS.keys())
         if not option.kind.accepts(value):
-            given = shown(value) if isinstance(value, str) and not option.is_secret else type(value).__name__
+            given = type(value).__name__ if option.is_secret else shown(value)
             message = f"option {name} is {given}; expected {option.kind.expected}"
             raise OptionError(message, reason="invalid_type", option=name)
         limit = option.limit
