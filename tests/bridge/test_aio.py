@@ -327,6 +327,9 @@ async def test_inputs_that_arrive():
         sizes = [len(batch.embeddings) async for batch in batches]
     assert sum(sizes) == 3
     assert batches.done == 3
+    with pytest.raises(allm.StreamError, match="block has ended") as caught:
+        await anext(batches)
+    assert "async with" not in caught.value.message  # which would be Trio's
     assert closed == [True, True]
 
 

@@ -199,6 +199,8 @@ def test_batches_and_sound(tmp_path):
     with allm.blocking.stream_embed(embedder, ["a", "b"]) as batches:
         assert sum(len(batch.embeddings) for batch in batches) == 2
         assert batches.done == 2
+    with pytest.raises(allm.StreamError, match="block has ended"):
+        next(batches)
     with allm.blocking.stream_synthesize(allm.Engine(speech_adapter=FakeSpeech()), "Hi") as audio:
         audio.save(tmp_path / "a.wav")
         assert (tmp_path / "a.wav").read_bytes() == audio.result().audio.data

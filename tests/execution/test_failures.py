@@ -78,6 +78,7 @@ async def test_unwrap_of_a_turn():
     with pytest.raises(allm.UnwrapError, match="max_turns") as caught:
         allm.unwrap(await allm.chat(engine(fake.tool_call("broken")), "?", tools=[broken], max_turns=1))
     assert caught.value.reason == "halted"
+    assert "max_turns=" in caught.value.advice
     with pytest.raises(allm.ValidationError, match=r"step\.response"):
         allm.unwrap(await allm.step(engine(fake.text("a")), "?"))
 

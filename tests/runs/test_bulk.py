@@ -433,7 +433,7 @@ def test_invalid_arguments_are_refused_at_once(arguments):
         allm.bulk(Echo().engine(), ["a"], **arguments)
 
 
-@pytest.mark.parametrize(("name", "near"), [("jurnal", "journal"), ("temprature", "temperature")])
+@pytest.mark.parametrize(("name", "near"), [("journal_url", "journal"), ("temprature", "temperature")])
 def test_an_unknown_argument_suggests_the_nearest_one(name, near):
     """Of the run, or of its calls."""
     with pytest.raises(allm.OptionError, match=f"did you mean '{near}'"):

@@ -490,6 +490,32 @@ def test_urls_that_name_no_store(url):
 
 
 @pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda session: (session, None), r"save needs a Session, got tuple: .* session, result = await"),
+        (lambda session: attrs.evolve(session, id=None), r"has no id, which save needs: start\(engine, text, id="),
+    ],
+)
+async def test_what_has_no_place_in_a_store(wrong, told):
+    """The error says what to write."""
+    with pytest.raises(allm.SessionError, match=told) as caught:
+        await open_store("memory://").save(wrong(await named("a")))
+    assert caught.value.reason == "invalid_input"
+
+
+async def test_a_session_that_exists_is_saved_with_its_version():
+    """The error for a forgotten one blames nobody else, and has the session that is there."""
+    store = open_store("memory://")
+    session = await named("a")
+    await store.save(session)
+    with pytest.raises(
+        allm.SessionConflict, match=r"exists already, with version 1: .* pass the version= that"
+    ) as caught:
+        await store.save(session)
+    assert (caught.value.session, caught.value.version) == (session, 1)
+
+
+@pytest.mark.parametrize(
     ("url", "told"),
     [
         ("chat.db", "has no scheme; .*, as in 'sqlite:///chat.db'"),

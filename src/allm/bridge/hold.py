@@ -93,6 +93,12 @@ class HeldStream:
         self._stream = stream
         self._block = block
 
+    def _next(self) -> Any:
+        """Ask for the next item, in the task of the block."""
+        if self._block._left:  # the stream's own error shows how it is read in Trio
+            raise _left()
+        return self._block.do(self._stream.__anext__)
+
     def __getattr__(self, name: str) -> Any:
         thread = trio_thread()
         found = thread.call(lambda: getattr(self._stream, name))

@@ -74,9 +74,10 @@ class Media:
             ValidationError: There is no such file (`unreadable_file`).
         """
         location = os.fspath(path)
-        if not Path(location).is_file():
-            what = f"there is no {cls.word} file {location!r} in {Path.cwd()}: check the path"
-            raise cls._error("unreadable_file", what)
+        if not (place := Path(location)).is_file():
+            there = "" if place.is_absolute() else f" in {Path.cwd()}"
+            what = f"{location!r} is a folder" if place.is_dir() else f"there is no {cls.word} file {location!r}{there}"
+            raise cls._error("unreadable_file", f"{what}: check the path")
         return cls(("file", location), cls._named(location))
 
     @classmethod
@@ -84,8 +85,12 @@ class Media:
         """The bytes of a file, and their type where the first of them do not tell it.
 
         Raises:
-            ValidationError: There are none (`empty_...`).
+            ValidationError: There are none (`empty_...`), or it is something else (`invalid_type`).
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            name = cls.__name__
+            what = f"{name}.from_bytes takes bytes, got {type(data).__name__}; {name}.from_file(path) takes a path"
+            raise cls._error("invalid_type", what)
         return cls(("bytes", cls._not_empty(bytes(data))), cls._typed(data[:HEAD_BYTES], mime_type))
 
     @classmethod

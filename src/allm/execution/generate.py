@@ -168,7 +168,7 @@ def unwrap(result: Response | ChatResult) -> str:
             "result.thread, and what the model said last in result.output_text",
             reason="halted",
             finish_reason=response.finish_reason if response is not None else None,
-        )
+        ).advised(". A higher max_turns= lets it go on" if result.halted_reason == "max_turns" else "")
     assert response is not None  # noqa: S101  (a turn without one is refused above)
     if response.finish_reason != "stop":
         raise UnwrapError(

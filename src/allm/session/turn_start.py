@@ -68,6 +68,13 @@ _INSTEAD: dict[SessionStatus, str] = {
 }
 
 
+def no_session(operation: str, value: Any) -> SessionError:
+    """The error for something else where an operation needs a session."""
+    error = SessionError(f"{operation} needs a Session, got {type(value).__name__}", reason="invalid_input")
+    pair = ": what a turn returns is a pair, session, result = await reply(...)"
+    return error.advised(pair if isinstance(value, tuple) else "")
+
+
 def check(session: Session, operation: Operation) -> None:
     """Reject an operation that the status does not allow, and an inconsistent session.
 
@@ -76,9 +83,7 @@ def check(session: Session, operation: Operation) -> None:
         ValidationError: `invalid_session`.
     """
     if not isinstance(session, Session):
-        error = SessionError(f"{operation} needs a Session, got {type(session).__name__}", reason="invalid_input")
-        pair = ": what a turn returns is a pair, session, result = await reply(...)"
-        raise error.advised(pair if isinstance(session, tuple) else "")
+        raise no_session(operation, session)
     refuse(session_problems(session), reason="invalid_session")
     if operation not in _ALLOWED[session.status]:
         raise _refused(session, operation)
