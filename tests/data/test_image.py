@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,16 @@ def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(allm.ValidationError) as caught:
         allm.Image.from_file(tmp_path / "x.png")
     assert caught.value.message == f"there is no image file {str(tmp_path / 'x.png')!r}: check the path"
+
+
+@pytest.mark.parametrize("kind", [allm.Image, allm.Document, allm.Audio, allm.Video])
+@pytest.mark.parametrize("given", [3, None, Path("cat.png")])
+def test_what_is_no_url(kind, given):
+    """The error names the type."""
+    with pytest.raises(
+        allm.ValidationError, match=f"{kind.__name__}.from_url takes a text, got {type(given).__name__}"
+    ):
+        kind.from_url(given)
 
 
 @pytest.mark.parametrize("kind", [allm.Image, allm.Document, allm.Audio, allm.Video])

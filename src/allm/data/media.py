@@ -113,6 +113,8 @@ class Media:
         Raises:
             ValidationError: It is none (`invalid_url`), or as `from_data_uri`, for a `data:` URI.
         """
+        if not isinstance(url, str):
+            raise cls._error("invalid_url", f"{cls.__name__}.from_url takes a text, got {type(url).__name__}")
         if url[:5].lower() == "data:":
             return cls.from_base64(url, mime_type)
         try:

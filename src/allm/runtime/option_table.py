@@ -105,7 +105,8 @@ def _headers(values: list[Mapping[str, HeaderValue]]) -> dict[str, HeaderValue]:
     merged: dict[str, HeaderValue] = {}
     for headers in values:
         if (problem := header_problem(headers)) is not None:
-            raise ValidationError([Problem(("headers",), "invalid_format", problem)], reason="invalid_options")
+            found = [Problem(("headers",), "invalid_format", problem)]
+            raise ValidationError(found, reason="invalid_options", message=problem)
         merged |= {name.lower(): value for name, value in headers.items()}
     return sealed_headers(merged)
 
