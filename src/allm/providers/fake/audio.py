@@ -136,11 +136,11 @@ class FakeTranscription:
     def _take(self, prepared: TranscriptionRequest) -> Transcription:
         if self._next >= len(self._script):
             raise AdapterError(
-                f"FakeTranscription has no entry for call number {len(self.requests)}: its script has "
+                f"FakeTranscription has no entry left for call number {len(self.requests)}: its script has "
                 f"{len(self._script)}",
                 reason="no_scripted_response",
                 provider=self.provider,
-            ).advised("; add one for each call")
+            ).advised("; add one for each attempt")
         entry = self._script[self._next]
         self._next += 1
         if isinstance(entry, AllmError):

@@ -79,10 +79,10 @@ class FakeImages:
                 raise entry
             return entry if isinstance(entry, ImageResponse) else self._answer(prepared, [entry])
         raise ImageAdapterError(
-            f"FakeImages has no entry for call number {len(self.requests)}: its script has {len(self._script)}",
+            f"FakeImages has no entry left for call number {len(self.requests)}: its script has {len(self._script)}",
             reason="no_scripted_response",
             provider=self.provider,
-        ).advised("; add one for each call")
+        ).advised("; add one for each attempt")
 
     def _answer(self, request: ImageRequest, images: list[Image]) -> ImageResponse:
         images = [attrs.evolve(image, prompt=request.prompt) for image in images]
