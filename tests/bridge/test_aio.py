@@ -79,6 +79,16 @@ async def test_structured_output_while_it_streams():
 
 
 @on_asyncio
+@pytest.mark.parametrize("block", ["stream_generate", "stream", "session.stream_start"])
+async def test_the_code_in_the_error_of_a_block_is_that_of_asyncio(block):
+    """Whoever forgets to enter it is shown what to write here."""
+    module, name = (allm.aio.session, "stream_start") if "." in block else (allm.aio, block)
+    with pytest.raises(allm.StreamError, match=r"async with allm\.aio\.[a-z_.]+\(\.\.\.\) as events:"):
+        async for _ in getattr(module, name)(engine(), "Hi"):
+            raise AssertionError
+
+
+@on_asyncio
 async def test_a_result_is_what_was_read():
     """Not what has arrived and was not read yet."""
     async with allm.aio.stream_generate(engine(), "Hi") as events:
@@ -87,8 +97,9 @@ async def test_a_result_is_what_was_read():
                 break
         assert events.result().output_text == "Hello "
     assert events.result().output_text == "Hello "
-    with pytest.raises(allm.StreamError, match="block has been left"):
+    with pytest.raises(allm.StreamError, match="block has been left") as caught:
         await anext(events)
+    assert "\n    async with allm.aio.stream_generate(...) as events:\n        async for" in str(caught.value)
 
 
 @on_asyncio
@@ -316,6 +327,9 @@ async def test_inputs_that_arrive():
         sizes = [len(batch.embeddings) async for batch in batches]
     assert sum(sizes) == 3
     assert batches.done == 3
+    with pytest.raises(allm.StreamError, match="block has ended") as caught:
+        await anext(batches)
+    assert "async with" not in caught.value.message  # which would be Trio's
     assert closed == [True, True]
 
 

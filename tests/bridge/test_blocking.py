@@ -54,8 +54,9 @@ def test_a_stream_in_a_for_loop():
         if isinstance(event, allm.TextDelta):
             break
     assert events.result().output_text == "Hello "
-    with pytest.raises(allm.StreamError, match="entered before"):
+    with pytest.raises(allm.StreamError, match="entered before") as caught:
         next(iter(events))
+    assert "\n    with allm.blocking.stream_generate(...) as events:\n        for event in events" in str(caught.value)
 
 
 def test_a_stream_in_a_block():
@@ -63,8 +64,9 @@ def test_a_stream_in_a_block():
     with allm.blocking.stream_generate(engine(), "Hi") as events:
         assert list(events.text()) == ["Hello ", "there."]
     assert events.result().output_text == "Hello there."
-    with pytest.raises(allm.StreamError, match="block has been left"):
+    with pytest.raises(allm.StreamError, match="block has been left") as caught:
         next(events)
+    assert "\n    with allm.blocking.stream_generate(...) as events:\n        for event in events" in str(caught.value)
     script = [fake.text('["a", '), fake.text('"b"]')]
     with allm.blocking.stream_generate(engine(script), "Hi", response_format=list[str]) as events:
         assert list(events.elements()) == ["a", "b"]
@@ -197,6 +199,8 @@ def test_batches_and_sound(tmp_path):
     with allm.blocking.stream_embed(embedder, ["a", "b"]) as batches:
         assert sum(len(batch.embeddings) for batch in batches) == 2
         assert batches.done == 2
+    with pytest.raises(allm.StreamError, match="block has ended"):
+        next(batches)
     with allm.blocking.stream_synthesize(allm.Engine(speech_adapter=FakeSpeech()), "Hi") as audio:
         audio.save(tmp_path / "a.wav")
         assert (tmp_path / "a.wav").read_bytes() == audio.result().audio.data

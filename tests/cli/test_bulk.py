@@ -135,8 +135,12 @@ async def test_a_line_that_is_no_input(to_server, command, source, tmp_path, lin
     code, _, errors = await command("bulk", source, "-o", tmp_path / "out.jsonl", *to_server)
     assert code == 2
     assert "line 2" in errors
+    assert "the same command with --resume goes on" in errors
     assert "Traceback" not in errors
     assert len(read(tmp_path / "out.jsonl")) == 1
+    source.write_text('"one"\n"two"\n')
+    code, _, errors = await command("bulk", source, "-o", tmp_path / "out.jsonl", "--resume", *to_server)
+    assert (code, len(read(tmp_path / "out.jsonl"))) == (0, 2)
 
 
 async def test_a_journal_that_is_none(to_server, command, source, tmp_path):

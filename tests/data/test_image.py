@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,45 @@ def test_bytes_from_every_source(tmp_path):
         assert image.to_data_uri() == f"data:image/png;base64,{text}"
         assert image.url is None
         assert "PNG\\r" not in repr(image)
+
+
+@pytest.mark.parametrize("kind", [allm.Image, allm.Document, allm.Audio, allm.Video])
+@pytest.mark.parametrize("given", ["cat.png", 3, None, [1]])
+def test_what_is_no_bytes(kind, given):
+    """A path is a usual mistake, and `bytes(3)` would be three zeros."""
+    with pytest.raises(
+        allm.ValidationError, match=rf"{kind.__name__}.from_bytes takes bytes, got {type(given).__name__}"
+    ):
+        kind.from_bytes(given)
+
+
+def test_a_folder_is_no_file(tmp_path):
+    """The error says so, and names no other folder for an absolute path."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.Image.from_file(tmp_path)
+    assert caught.value.message == f"{str(tmp_path)!r} is a folder: check the path"
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.Image.from_file(tmp_path / "x.png")
+    assert caught.value.message == f"there is no image file {str(tmp_path / 'x.png')!r}: check the path"
+
+
+@pytest.mark.parametrize("kind", [allm.Image, allm.Document, allm.Audio, allm.Video])
+@pytest.mark.parametrize("given", [3, None, Path("cat.png")])
+def test_what_is_no_url(kind, given):
+    """The error names the type."""
+    with pytest.raises(
+        allm.ValidationError, match=f"{kind.__name__}.from_url takes a text, got {type(given).__name__}"
+    ):
+        kind.from_url(given)
+
+
+@pytest.mark.parametrize("kind", [allm.Image, allm.Document, allm.Audio, allm.Video])
+@pytest.mark.parametrize("path", ["cat.png", "/images/cat.png", "", "example.com/cat.png"])
+def test_a_path_is_no_url(kind, path):
+    """No provider could fetch it; the error says what takes a path."""
+    with pytest.raises(allm.ValidationError, match=rf"has no scheme .*{kind.__name__}\.from_file") as caught:
+        kind.from_url(path)
+    assert caught.value.errors[0][1] == "invalid_url"
 
 
 WITHOUT_BYTES = {

@@ -35,6 +35,11 @@ PROBLEMS = {
         ("content", 0),
         "image_in_system_message",
     ),
+    "arguments as a text": (
+        allm.assistant(allm.ToolCall("c1", "weather", '{"city": "Zug"}')),
+        ("content", 0, "arguments"),
+        "invalid_type",
+    ),
     "a call by the user": (allm.user(CALL), ("content", 0), "tool_call_outside_assistant_message"),
     "a call without an id": (allm.assistant(allm.ToolCall("", "add")), ("content", 0, "id"), "required"),
     "a result of no call": (allm.Message("tool", "x"), ("tool_call_id",), "required"),

@@ -100,14 +100,14 @@ WRONG = {
     "an unknown name": (lambda: {"tolls": [A]}, "unknown name 'tolls'; did you mean 'tools'"),
     "no tools": (lambda: {"tools": ["a"]}, "expected Tool"),
     "no text": (lambda: {"instructions": 7}, "instructions of type int; expected str"),
-    "no model": (lambda: {"model": 7}, "before_step returned option model is int; expected str"),
+    "no model": (lambda: {"model": 7}, "before_step returned option model is 7; expected str"),
     "no message": (lambda: {"messages": [7]}, "expected"),
     "a result": (lambda: {"messages": [allm.tool_result("c9", "x")]}, "adds messages without either"),
     "an unanswered call": (
         lambda: {"thread": [allm.user("a"), allm.assistant(allm.ToolCall("c8", "a", {}))]},
         "have no result",
     ),
-    "no choice": (lambda: {"tool_choice": 7}, "tool_choice is int; expected str, a mapping"),
+    "no choice": (lambda: {"tool_choice": 7}, "tool_choice is 7; expected str, a mapping"),
 }
 
 

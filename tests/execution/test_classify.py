@@ -150,7 +150,7 @@ async def test_a_request_and_an_engine_with_tools():
 
 WRONG = {
     "no question": ({}, "questions: there is no question"),
-    "no mapping": (["a"], "questions is list; expected a mapping of names to choices"),
+    "no mapping": (["a"], "questions is list; expected a mapping such as"),
     "no name": ({"": ["a"]}, "has the name ''; expected a text"),
     "a name that is no text": ({7: ["a"]}, "has the name 7; expected a text"),
     "no choice": ({"q": []}, "questions.q.choices: there is nothing to choose from"),

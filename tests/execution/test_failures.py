@@ -72,11 +72,13 @@ async def test_unwrap_of_a_turn():
     assert allm.unwrap(await allm.chat(engine(fake.text("Four.")), "?")) == "Four."
     with pytest.raises(allm.AdapterError):
         allm.unwrap(await allm.chat(engine(fake.error(CUT)), "?"))
-    with pytest.raises(allm.ToolError):
+    with pytest.raises(allm.ToolError) as caught:
         allm.unwrap(await allm.chat(engine(fake.tool_call("broken")), "?", tools=[broken], on_tool_error="halt"))
+    assert (caught.value.message, str(caught.value)) == ("no", "no (tool broken, reason handler_raised, ValueError)")
     with pytest.raises(allm.UnwrapError, match="max_turns") as caught:
         allm.unwrap(await allm.chat(engine(fake.tool_call("broken")), "?", tools=[broken], max_turns=1))
     assert caught.value.reason == "halted"
+    assert "max_turns=" in caught.value.advice
     with pytest.raises(allm.ValidationError, match=r"step\.response"):
         allm.unwrap(await allm.step(engine(fake.text("a")), "?"))
 

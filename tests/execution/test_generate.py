@@ -57,15 +57,21 @@ async def test_unwrap_gives_the_text_of_a_clean_end():
     for name, script in {
         "text": [fake.text("hi")],
         "cut": [fake.text("hi"), fake.finish("length")],
+        "calling": [fake.tool_call("weather", {})],
         "empty": [],
         "failed": [fake.text("hi"), fake.error(failure)],
     }.items():
         answers[name] = await allm.generate(allm.Engine(adapter=Fake(script), retry=None), "hi")
     assert allm.unwrap(answers["text"]) == "hi"
-    for name, reason in {"cut": "non_stop_finish", "empty": "empty_response"}.items():
+    for name, reason, helps in (
+        ("cut", "non_stop_finish", "max_tokens="),
+        ("calling", "non_stop_finish", "allm.chat"),
+        ("empty", "empty_response", "response.message.parts"),
+    ):
         with pytest.raises(allm.UnwrapError) as caught:
             allm.unwrap(answers[name])
         assert caught.value.reason == reason
+        assert helps in caught.value.advice
     with pytest.raises(allm.AdapterError) as caught:
         allm.unwrap(answers["failed"])
     assert caught.value == failure

@@ -125,7 +125,7 @@ async def test_failures_are_retried_and_raised(autojump_clock):
     assert (await allm.generate_image(engine(FakeImages([busy, RED])), "x")).image.to_bytes() == RED.to_bytes()
     with pytest.raises(allm.ImageAdapterError, match="busy"):
         await allm.generate_image(engine(FakeImages([busy])), "x", retry=None)
-    with pytest.raises(allm.ImageAdapterError, match="used up"):
+    with pytest.raises(allm.ImageAdapterError, match="no entry left"):
         await allm.generate_image(engine(FakeImages([])), "x")
     with pytest.raises(allm.ImageAdapterError, match="request_timeout"):
         await allm.generate_image(engine(FakeImages([60, RED])), "x", request_timeout=5)

@@ -87,3 +87,9 @@ def test_a_turn_after_it_imports_nothing_of_ours():
     """Whatever calls import when they first need it is there, so that no import holds up the loop."""
     result = subprocess.run([sys.executable, "-c", AFTER_IT], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
+
+
+async def test_what_is_no_engine_cannot_be_warmed_up():
+    """The error is that of a call."""
+    with pytest.raises(allm.EngineError, match=r"the first argument is str; expected an Engine: Engine.from_model"):
+        await allm.warm_up("openai:gpt-5.4-mini")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 import trio
@@ -24,8 +25,20 @@ async def failing(server):
 
 
 async def test_a_program_that_is_not_there():
-    """The error has its name."""
-    assert "no-such-program" in await failing(["no-such-program"])
+    """The error has its name, and says what to do; so has that of a folder."""
+    message = await failing(["no-such-program"])
+    assert message.endswith("there is no program 'no-such-program': install it, or give its whole path")
+    message = await failing(allm.mcp.StdioServer(sys.executable, cwd="/no/such/folder"))
+    assert message.endswith("it cannot be started: there is no folder '/no/such/folder' (cwd)")
+
+
+async def test_a_block_runs_once():
+    """Like every other block of the library."""
+    block = allm.mcp.connect(raw("exits"))
+    for error in (allm.EngineError, allm.StreamError):
+        with pytest.raises(error) as caught:
+            await block.__aenter__()
+    assert caught.value.reason == "closed"
 
 
 async def test_a_program_that_ends_at_its_start():

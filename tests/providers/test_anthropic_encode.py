@@ -592,7 +592,7 @@ def problems_of(request, settings=None, **options):
             (("messages", 0, "content", 0), "unsupported_image_format"),
         ),
         ((user(Image.from_url("gs://a/c.gif")),), {}, (("messages", 0, "content", 0), "unsupported_image_url")),
-        ((user(Image.from_url("cat.png")),), {}, (("messages", 0, "content", 0), "unsupported_image_url")),
+        ((user(Image(("url", "cat.png"))),), {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_bytes(b"?")),), {}, (("messages", 0, "content", 0), "missing_mime_type")),
         ((user(Image(("file", "/nowhere.png"))),), {}, (("messages", 0, "content", 0), "unreadable_file")),
         (
@@ -614,7 +614,7 @@ def test_what_cannot_be_sent_is_said_before(messages, fields, problem):
 def test_all_problems_are_found():
     """None hides another, and the message has a sentence for each."""
     error = problems_of(
-        chat(user("?", Image.from_url("cat.png")), tool_result("x", "1"), tool_choice="nobody", temperature=2)
+        chat(user("?", Image(("url", "cat.png"))), tool_result("x", "1"), tool_choice="nobody", temperature=2)
     )
 
     assert len(error.errors) == 4

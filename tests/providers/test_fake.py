@@ -85,8 +85,9 @@ async def test_scripts_of_the_other_services_end():
         engine = allm.Engine(**{f"{service}_adapter": adapter}, retry=None)
         if service == "transcription":
             assert (await call(engine)).text == "a"
-        with pytest.raises(allm.AdapterError, match="used up"):
+        with pytest.raises(allm.AdapterError, match="no entry left for call number") as caught:
             await call(engine)
+        assert caught.value.reason == "no_scripted_response"
     failing = allm.Engine(transcription_adapter=FakeTranscription([WRONG]), retry=None)
     with pytest.raises(allm.AdapterError) as caught:
         await allm.transcribe(failing, SOUND)

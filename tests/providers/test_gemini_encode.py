@@ -516,7 +516,7 @@ def test_a_result_is_an_object(content, is_error, response):
             (("messages", 0, "content", 0), "unsupported_image_format"),
         ),
         ((user(Image.from_url("ftp://a.b/c.png")),), {}, {}, (("messages", 0, "content", 0), "unsupported_image_url")),
-        ((user(Image.from_url("cat.png")),), {}, {}, (("messages", 0, "content", 0), "unsupported_image_url")),
+        ((user(Image(("url", "cat.png"))),), {}, {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_bytes(b"?")),), {}, {}, (("messages", 0, "content", 0), "missing_mime_type")),
         ((user(Image(("file", "/nowhere.png"))),), {}, {}, (("messages", 0, "content", 0), "unreadable_file")),
         (
@@ -541,7 +541,7 @@ def test_what_cannot_be_sent_is_said_before(messages, fields, options, problem):
 
 def test_all_problems_are_found():
     """Neither problem hides the other, and the message has a sentence for each."""
-    messages = (user("?", Image.from_url("cat.png")), tool_result("x", "1"))
+    messages = (user("?", Image(("url", "cat.png"))), tool_result("x", "1"))
     with pytest.raises(ValidationError) as caught:
         encode(chat(*messages, tool_choice="nobody"), AdapterOptions())
 

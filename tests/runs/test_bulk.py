@@ -433,6 +433,13 @@ def test_invalid_arguments_are_refused_at_once(arguments):
         allm.bulk(Echo().engine(), ["a"], **arguments)
 
 
+@pytest.mark.parametrize(("name", "near"), [("journal_url", "journal"), ("temprature", "temperature")])
+def test_an_unknown_argument_suggests_the_nearest_one(name, near):
+    """Of the run, or of its calls."""
+    with pytest.raises(allm.OptionError, match=f"did you mean '{near}'"):
+        allm.bulk(Echo().engine(), ["a"], **{name: "x"})
+
+
 @pytest.mark.parametrize("requests", ["one text", b"x", {"a": "b"}, 3, None])
 def test_requests_that_are_one_value(requests):
     """A text is iterable, and would be asked letter by letter."""

@@ -244,3 +244,9 @@ def test_an_arn_that_names_no_model_is_not_known():
     """An application's own profile may be of any model."""
     assert catalog.lookup("bedrock", "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/abc") is None
     assert catalog.lookup("bedrock", "us.anthropic.claude-unheard-of") is None
+
+
+def test_what_is_no_model_is_not_put_in():
+    """A name alone says nothing of a model."""
+    with pytest.raises(allm.ValidationError, match="info is str; expected a ModelInfo"):
+        allm.models.put("gpt-5.4")

@@ -503,3 +503,18 @@ def test_without_the_package_genai_prices_is_skipped(monkeypatch):
     costs._genai_prices.cache_clear()
     monkeypatch.undo()
     assert (costs._genai_prices() is not None) == HAS_GENAI_PRICES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("openai:gpt-5.4", allm.Usage()), "usage"),
+        ((allm.Usage(), allm.Usage()), "model"),
+        ((allm.Usage(), "x"), "model"),
+    ],
+)
+def test_a_price_of_something_else(arguments, path):
+    """The error names the argument, also where the two were swapped."""
+    with pytest.raises(allm.ValidationError, match=f"{path} is .*; expected") as caught:
+        allm.price(*arguments)
+    assert [where for where, _ in caught.value.errors] == [(path,)]

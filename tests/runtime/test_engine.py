@@ -36,6 +36,16 @@ def test_a_class_where_an_instance_belongs(field):
     assert caught.value.reason == "invalid_engine"
 
 
+@pytest.mark.parametrize("field", ["adapter", "image_adapter", "speech_adapter"])
+def test_a_name_where_an_adapter_belongs(field):
+    """A text has no method of an adapter; the error says what makes one of a name, before any call."""
+    with pytest.raises(
+        allm.EngineError, match=rf"{field}=...\) is 'openai'; expected an adapter.*from_model"
+    ) as caught:
+        allm.Engine(**{field: "openai"})
+    assert caught.value.reason == "invalid_engine"
+
+
 def test_engine_fields_are_those_of_an_engine():
     """`from_model` takes every field of an engine."""
     assert {*allm.EngineFields.__annotations__, "model"} == {field.name for field in attrs.fields(allm.Engine)}

@@ -74,10 +74,19 @@ def test_a_missing_key(key):
     assert caught.value.reason == "missing_key"
 
 
-@pytest.mark.parametrize("key", ["KEY\n1", "KEY\N{EURO SIGN}", "KEY\x7f", " KEY", "KEY "])
-def test_a_key_that_no_header_can_carry(key):
-    """It is refused without being shown."""
-    with pytest.raises(allm.EngineError, match="check how it was copied") as caught:
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [
+        ("KEY\n1", "a line break or another control character"),
+        ("KEY\N{EURO SIGN}", "a character outside ASCII"),
+        ("KEY\x7f", "a line break or another control character"),
+        (" KEY", "a space or a line break around it"),
+        ("KEY\n", "a space or a line break around it"),
+    ],
+)
+def test_a_key_that_no_header_can_carry(key, what):
+    """It is refused without being shown; the error says what is wrong with it."""
+    with pytest.raises(allm.EngineError, match=f"has {what}, .* check how it was copied") as caught:
         found(key)
     assert caught.value.reason == "invalid_key"
     assert "KEY" not in str(caught.value)

@@ -76,7 +76,7 @@ def test_registered_services():
     register("acme", adapter=Acme, embedding_adapter=AcmeEmbeddings)
     engine = allm.Engine.from_model("acme:x", embedding_model="acme:e")
     assert isinstance(engine.embedding_adapter, AcmeEmbeddings)
-    with pytest.raises(allm.EngineError, match="unknown provider in 'acme:i'"):
+    with pytest.raises(allm.EngineError, match="acme has no image models: expected provider:model"):
         engine.with_services(image_model="acme:i")
 
 

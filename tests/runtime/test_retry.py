@@ -137,3 +137,32 @@ async def test_a_provider_that_asks_for_a_week(clock):
         response = await allm.generate(allm.Engine(adapter=adapter, model="m"), "hi")
         assert len(server.requests) == 1
     assert response.error.retry_after == 604800
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("max_attempts", "3", "is '3'; expected a whole number, 1 or more"),
+        ("max_attempts", 0, "is 0; expected a whole number, 1 or more"),
+        ("max_attempts", True, "is True; expected a whole number"),
+        ("base_delay", "1", "is '1'; expected a number, 0 or more"),
+        ("max_delay", -1, "is -1; expected a number, 0 or more"),
+        ("jitter", math.nan, "is nan; expected a number, 0 or more"),
+    ],
+)
+def test_a_policy_that_makes_no_sense(field, value, expected):
+    """One sentence names the field, its value and what was expected."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.RetryPolicy(**{field: value})
+    assert caught.value.message.startswith(f"RetryPolicy({field}=...) {expected}")
+    assert (caught.value.reason, caught.value.errors) == ("invalid_retry", (((field,), "out_of_range"),))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("attempts", "did you mean 'max_attempts'?"), ("max_retries", "max_attempts= counts the first")]
+)
+def test_a_field_of_a_policy_by_another_name(name, told):
+    """The error says what it is called here."""
+    with pytest.raises(TypeError, match=f"RetryPolicy has no field '{name}'; ") as caught:
+        allm.RetryPolicy(**{name: 3})
+    assert told in str(caught.value)

@@ -190,6 +190,15 @@ async def test_something_else_than_a_session_is_refused():
         await allm.session.reply(engine(TEXT), "session", "hello")
 
 
+@pytest.mark.parametrize("operation", ["reply", "continue_"])
+async def test_a_pair_that_was_not_unpacked(operation):
+    """What a turn returned, given where its session belongs: the error says what to write."""
+    pair = await allm.session.start(engine(TEXT), "hello")
+    call = getattr(allm.session, operation)
+    with pytest.raises(allm.SessionError, match=rf"{operation} needs a Session, got tuple: .* session, result = await"):
+        await call(engine(TEXT), pair, "hello")
+
+
 async def test_a_session_that_contradicts_itself_is_refused():
     """An inconsistent session is rejected before anything is sent."""
     session = attrs.evolve(await in_status("awaiting_tools"), pending_tool_calls=())

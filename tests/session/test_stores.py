@@ -489,6 +489,48 @@ def test_urls_that_name_no_store(url):
         open_store(url)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda session: (session, None), r"save needs a Session, got tuple: .* session, result = await"),
+        (lambda session: attrs.evolve(session, id=None), r"has no id, which save needs: start\(engine, text, id="),
+    ],
+)
+async def test_what_has_no_place_in_a_store(wrong, told):
+    """The error says what to write."""
+    with pytest.raises(allm.SessionError, match=told) as caught:
+        await open_store("memory://").save(wrong(await named("a")))
+    assert caught.value.reason == "invalid_input"
+
+
+async def test_a_session_that_exists_is_saved_with_its_version():
+    """The error for a forgotten one blames nobody else, and has the session that is there."""
+    store = open_store("memory://")
+    session = await named("a")
+    await store.save(session)
+    with pytest.raises(
+        allm.SessionConflict, match=r"exists already, with version 1: .* pass the version= that"
+    ) as caught:
+        await store.save(session)
+    assert (caught.value.session, caught.value.version) == (session, 1)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("chat.db", "has no scheme; .*, as in 'sqlite:///chat.db'"),
+        ("memory", "has no scheme; .*, as in 'memory://'"),
+        ("postgers://user:pw@host/x", "no store has the scheme 'postgers'; did you mean 'postgres'"),
+        ("//user:pw@host/x", "has no scheme"),
+    ],
+)
+def test_a_url_that_is_nearly_right(url, told):
+    """The error shows the right one, and never a password."""
+    with pytest.raises(ValueError, match=told) as caught:
+        open_store(url)
+    assert "pw" not in str(caught.value)
+
+
 async def test_relative_and_absolute_files(tmp_path, monkeypatch):
     """Three and four slashes, percent-encoding, and a file readable by its owner only."""
     monkeypatch.chdir(tmp_path)

@@ -226,8 +226,9 @@ def test_another_file(tmp_path, document):
         replay(tmp_path / "x.json"),
     ):
         raise AssertionError
-    with pytest.raises(FileNotFoundError), replay(tmp_path / "y.json"):
+    with pytest.raises(FileNotFoundError, match=r"y\.json") as caught, replay(tmp_path / "y.json"):
         raise AssertionError
+    assert "with allm.testing.record(" in caught.value.__notes__[0]
 
 
 async def test_people_can_read_it(tmp_path):

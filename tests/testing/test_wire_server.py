@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from allm import fake
 from allm.testing import Reply, Stall, WireServer
 
 OK = Reply.json({"ok": True})
@@ -239,3 +240,18 @@ async def test_leaving_closes_everything(way):
     await stream.aclose()
     with pytest.raises(OSError, match="connect"):
         await trio.open_tcp_stream("127.0.0.1", server._port)
+
+
+@pytest.mark.parametrize("wrong", ["hello", [fake.text("hi")], None])
+async def test_what_is_no_reply(wrong):
+    """It is refused where it is added, not when a request comes."""
+    async with WireServer() as server:
+        with pytest.raises(TypeError, match=rf"got {type(wrong).__name__}: Reply.script"):
+            server.add(wrong)
+
+
+def test_a_vendor_without_a_wire_format():
+    """The error lists those that have one."""
+    for call in (WireServer().url, lambda name: Reply.script(name, []), lambda name: Reply.error(name, 401)):
+        with pytest.raises(ValueError, match=r"no wire format of 'opnai'; expected one of: openai, "):
+            call("opnai")

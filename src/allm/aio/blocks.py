@@ -12,7 +12,7 @@ import attrs
 
 from allm.aio.calls import Waiter, call_context
 from allm.aio.events import AsyncioStream
-from allm.bridge.hold import Hold
+from allm.bridge.hold import Hold, show_code
 from allm.bridge.reading import FedStream, read_through
 from allm.bridge.thread import Job, trio_thread
 from allm.execution.stream.event_stream import EventStream
@@ -32,6 +32,7 @@ class AsyncioBlock:
     def __init__(self, block: AbstractAsyncContextManager[Any], wrap: Callable[[Any, AsyncioBlock], Any]) -> None:
         """Take a block; `wrap` makes what `async with` gives from what the block gives."""
         self._block: Any = block
+        show_code(block, lambda code: code.replace("allm.", "allm.aio.", 1))
         self._wrap = wrap
         self._waiter: Waiter
         self._hold: Hold

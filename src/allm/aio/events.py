@@ -19,6 +19,7 @@ class AsyncioStream(FedStream[T_co], Generic[T_co]):
 
     _reader: ClassVar[Any] = staticmethod(asyncio.current_task)
     _kind: ClassVar[str] = "task"
+    _code: ClassVar[tuple[str, str]] = ("async with allm.aio", "async for")
 
     async def _wait(self) -> None:
         await self._waiter.wait()

@@ -102,4 +102,4 @@ class _HeldStream(HeldStream):
         return cast("AsyncIterator[Any]", self)
 
     async def __anext__(self) -> Any:
-        return await self._block.do(self._stream.__anext__)
+        return await self._next()

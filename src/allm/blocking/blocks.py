@@ -11,7 +11,7 @@ import attrs
 
 from allm.blocking.calls import Waiter, call_context, in_trio
 from allm.blocking.events import BlockingEvents, HostedEvents, ThreadStream
-from allm.bridge.hold import Hold
+from allm.bridge.hold import Hold, show_code
 from allm.bridge.reading import FedStream, read_through
 from allm.bridge.thread import Job, trio_thread
 from allm.data.errors import StreamError
@@ -33,6 +33,7 @@ class BlockingBlock:
     def __init__(self, block: AbstractAsyncContextManager[Any], wrap: Callable[[Any, Any], Any]) -> None:
         """Take a block; `wrap` makes what `with` gives from what the block gives."""
         self._block: Any = block
+        show_code(block, _without_async)
         self._wrap = wrap
         self._waiter = Waiter()
         self._hold: Hold
@@ -120,3 +121,8 @@ class EventsBlock(BlockingBlock, Generic[T]):
         if self._given is None:
             raise StreamError("nothing was read: for event in events: ...", reason="not_entered")
         return self._given.result()
+
+
+def _without_async(code: str) -> str:
+    """The code of an example, as it is written with `allm.blocking`."""
+    return code.replace("async ", "").replace("await ", "").replace("allm.", "allm.blocking.", 1)

@@ -37,6 +37,7 @@ class ThreadStream(FedStream[T_co], Generic[T_co]):
 
     _reader: ClassVar[Any] = staticmethod(threading.current_thread)
     _kind: ClassVar[str] = "thread"
+    _code: ClassVar[tuple[str, str]] = ("with allm.blocking", "for")
 
     async def _wait(self) -> None:
         self._waiter.wait()

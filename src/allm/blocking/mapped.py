@@ -103,6 +103,6 @@ class _HeldStream(HeldStream):
 
     def __next__(self) -> Any:
         try:
-            return self._block.do(self._stream.__anext__)
+            return self._next()
         except StopAsyncIteration:
             raise StopIteration from None

@@ -15,8 +15,9 @@ import trio
 from allm.bridge.thread import Job, TrioThread, trio_thread
 from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
+from allm.execution.stream.block import Block
 
-__all__ = ["HeldStream", "Hold"]
+__all__ = ["HeldStream", "Hold", "show_code"]
 
 
 @final
@@ -92,6 +93,12 @@ class HeldStream:
         self._stream = stream
         self._block = block
 
+    def _next(self) -> Any:
+        """Ask for the next item, in the task of the block."""
+        if self._block._left:  # the stream's own error shows how it is read in Trio
+            raise _left()
+        return self._block.do(self._stream.__anext__)
+
     def __getattr__(self, name: str) -> Any:
         thread = trio_thread()
         found = thread.call(lambda: getattr(self._stream, name))
@@ -108,3 +115,9 @@ class HeldStream:
 
 def _left() -> StreamError:
     return StreamError("the block has ended, so nothing more can be read or done in it", reason="closed")
+
+
+def show_code(block: Any, change: Callable[[str], str]) -> None:
+    """Have the errors of a block of the library show the code that is right where it is used."""
+    if isinstance(block, Block):
+        block._example = change(block._example)

@@ -28,6 +28,7 @@ class FedStream(EventStream[T_co], Generic[T_co]):
     _feed: Feed = attrs.field(kw_only=True, alias="feed")
     _waiter: Any = attrs.field(kw_only=True, alias="waiter")
     _kind: ClassVar[str]  # of reader: "task" or "thread"
+    _code: ClassVar[tuple[str, str]]  # how it is written there, for errors
 
     @abstractmethod
     async def _wait(self) -> None:
@@ -39,7 +40,7 @@ class FedStream(EventStream[T_co], Generic[T_co]):
 
     def _enter(self) -> None:
         if self._closed:
-            raise misuse_after_block()
+            raise misuse_after_block(*self._code)
         reader: Any = self._reader()
         if self._owner is None:
             self._owner = reader
@@ -66,7 +67,7 @@ class FedStream(EventStream[T_co], Generic[T_co]):
                 break
             await self._wait()
             if self._closed:
-                raise misuse_after_block()
+                raise misuse_after_block(*self._code)
         if self._feed.failure is not None:
             raise self._feed.failure
         return False

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast, final
 
 import attrs
+import click
 import trio
 
 import allm
@@ -116,6 +117,8 @@ class Bulk:
         if self.output != "-":
             terminal.line(f"{written} lines in {self.output}", dim=True)
         if self._why is not None and not (self._signals and getattr(self._why, "reason", "") == "stopped"):
+            if isinstance(self._why, click.ClickException):  # a line that is no input
+                terminal.line("what was answered is kept: the same command with --resume goes on", dim=True)
             if not isinstance(self._why, allm.AllmError):
                 raise self._why
             terminal.line(f"Error: {describe(self._why)}")

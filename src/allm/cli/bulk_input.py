@@ -72,7 +72,7 @@ class BulkLines:
         try:
             return None if key is None else str(key), self._of_object(document, number)
         except allm.ValidationError as error:
-            raise self._wrong(number, f"has an invalid request ({error})") from error
+            raise self._wrong(number, f"has an invalid request ({error.problem})") from error
 
     def _of_object(self, document: Mapping[str, Any], number: int) -> Any:
         body = document.get("body")

@@ -102,7 +102,9 @@ def chat(
         given_url = kept.base_url
 
         def new_engine(name: str) -> allm.Engine:
-            first, second = (getattr(each.adapter, "provider", None) for each in (engine, engine_of(name, None)))
+            first, second = (
+                getattr(each.adapter, "provider", None) for each in (engine, engine_of(name, None, "/model"))
+            )
             new = engine_of(
                 name, given_url if first == second else None
             )  # the URL is for the provider it was given for

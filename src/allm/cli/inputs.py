@@ -31,10 +31,13 @@ _WEB = ("http://", "https://")
 _LONGEST_SHOWN = 64  # characters of a value in an error
 
 
-def engine_of(model: str | None, base_url: str | None) -> allm.Engine:
+def engine_of(model: str | None, base_url: str | None, argument: str = "--model") -> allm.Engine:
     """The engine of a model or an alias, or of the default model, at another URL if one is given.
 
     Its key may come from the files of keys.
+
+    Args:
+        argument: Where the model was named, for the error.
 
     Raises:
         click.BadParameter: An unknown provider, an invalid URL, or a provider without a base URL.
@@ -45,7 +48,7 @@ def engine_of(model: str | None, base_url: str | None) -> allm.Engine:
     try:
         engine = allm.Engine.from_model(chosen_model(model))
     except allm.EngineError as error:
-        raise click.BadParameter(in_shell_words(error), param_hint="'--model'") from error
+        raise click.BadParameter(in_shell_words(error), param_hint=f"'{argument}'") from error
     return _at(base_url, engine, "adapter")
 
 

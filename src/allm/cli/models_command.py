@@ -74,7 +74,7 @@ def default(context: click.Context, model: str | None, *, unset: bool) -> None:
     def choose() -> int:
         if model is not None or unset:
             if model is not None:
-                engine_of(model, None)  # a provider that there is not is an error
+                engine_of(model, None, "MODEL")  # a provider that there is not is an error
             change("model", model)
             return 0
         current = settings().model
@@ -108,7 +108,7 @@ def alias(context: click.Context, name: str | None, model: str | None, *, remove
         if model is not None and not remove:
             if ":" in name:
                 raise click.UsageError(f"{name!r} has a colon, as models have; expected a short name.")
-            engine_of(model, None)
+            engine_of(model, None, "MODEL")
             change(name, known.get(model, model), table="aliases")
             return 0
         if name not in known:

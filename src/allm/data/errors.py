@@ -348,6 +348,10 @@ class ToolError(AllmError):
         self.tool_name = tool_name
         self.tool_call_id = tool_call_id
 
+    def __str__(self) -> str:
+        cause = "" if self.__cause__ is None else f", {type(self.__cause__).__name__}"
+        return self.message + (f" (tool {self.tool_name}, reason {self.reason}{cause})" if self.tool_name else "")
+
 
 class SessionError(AllmError):
     """The session's status or its store does not allow the operation; the message says what to do instead.

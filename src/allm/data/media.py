@@ -74,9 +74,10 @@ class Media:
             ValidationError: There is no such file (`unreadable_file`).
         """
         location = os.fspath(path)
-        if not Path(location).is_file():
-            what = f"there is no {cls.word} file {location!r} in {Path.cwd()}: check the path"
-            raise cls._error("unreadable_file", what)
+        if not (place := Path(location)).is_file():
+            there = "" if place.is_absolute() else f" in {Path.cwd()}"
+            what = f"{location!r} is a folder" if place.is_dir() else f"there is no {cls.word} file {location!r}{there}"
+            raise cls._error("unreadable_file", f"{what}: check the path")
         return cls(("file", location), cls._named(location))
 
     @classmethod
@@ -84,8 +85,12 @@ class Media:
         """The bytes of a file, and their type where the first of them do not tell it.
 
         Raises:
-            ValidationError: There are none (`empty_...`).
+            ValidationError: There are none (`empty_...`), or it is something else (`invalid_type`).
         """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            name = cls.__name__
+            what = f"{name}.from_bytes takes bytes, got {type(data).__name__}; {name}.from_file(path) takes a path"
+            raise cls._error("invalid_type", what)
         return cls(("bytes", cls._not_empty(bytes(data))), cls._typed(data[:HEAD_BYTES], mime_type))
 
     @classmethod
@@ -108,12 +113,19 @@ class Media:
         Raises:
             ValidationError: It is none (`invalid_url`), or as `from_data_uri`, for a `data:` URI.
         """
+        if not isinstance(url, str):
+            raise cls._error("invalid_url", f"{cls.__name__}.from_url takes a text, got {type(url).__name__}")
         if url[:5].lower() == "data:":
             return cls.from_base64(url, mime_type)
         try:
-            urlsplit(url)
+            scheme = urlsplit(url).scheme
         except ValueError as error:
             raise cls._error("invalid_url", f"{url!r:.100} is no URL: {error}") from error
+        if not scheme:
+            what = (
+                f"{url!r:.100} is no URL, as it has no scheme such as https:; of a file, use {cls.__name__}.from_file"
+            )
+            raise cls._error("invalid_url", what)
         return cls(("url", url), named_mime(mime_type))
 
     @classmethod

@@ -256,6 +256,8 @@ def _part_problem(part: Any, role: str) -> Problem | None:
             return Problem((), "tool_call_outside_assistant_message", sentence)
         if not (isinstance(part.id, str) and part.id):
             return Problem(("id",), "required", f"is {shown(part.id)}; expected a text, which the result refers to")
+        if part.arguments is not None and not isinstance(part.arguments, Mapping):
+            return wrong_type(("arguments",), part.arguments, "a dict, as json.loads makes of a text, or None")
     return None
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "tuple_of",
     "unknown_option",
     "unsupported_fields",
+    "wrong_field",
     "wrong_type",
 ]
 
@@ -48,6 +49,12 @@ def shown(value: Any) -> str:
 def wrong_type(path: tuple[str | int, ...], value: Any, expected: str) -> Problem:
     """A problem for a value that is not of the `expected` type; the value itself is not shown."""
     return Problem(path, "invalid_type", f"is {type(value).__name__}; expected {expected}")
+
+
+def wrong_field(owner: str, name: str, value: Any, expected: str, *, tag: str, reason: str) -> ValidationError:
+    """The error for one field of a value that people make themselves: its message has the field as they wrote it."""
+    sentence = f"is {shown(value)}; expected {expected}"
+    return ValidationError([Problem((name,), tag, sentence)], reason=reason, message=f"{owner}({name}=...) {sentence}")
 
 
 def refuse(problems: Sequence[Problem], *, reason: str = "invalid_request") -> None:
@@ -94,11 +101,17 @@ _ELSEWHERE = {
 """What other libraries call something that has another name or another place here."""
 
 
+_SHORTEST_BEGINNING = 3
+"""Characters of a name that is cut short, such as `temp`; fewer could mean anything."""
+
+
 def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
     """Those of the known names that `name` may mean, the likeliest first."""
     from difflib import get_close_matches  # is not needed where all is well
 
-    return get_close_matches(name, list(known), most)
+    names = list(known)
+    begun = [known for known in names if known.startswith(name)] if len(name) >= _SHORTEST_BEGINNING else []
+    return get_close_matches(name, names, most) or begun[:most]
 
 
 def unknown_option(name: str, known: Collection[str]) -> OptionError:

@@ -79,7 +79,7 @@ REMEDIES: dict[str, str] = {
     "provider_unavailable": "wait and retry; the provider's status page may say more",
     "authentication_failed": "check the key: api_key=, or the provider's environment variable",
     "invalid_request": "change what the provider objects to: an option, a message, or the base_url",
-    "not_found": "check the model's name, and the base_url",
+    "not_found": "check the name of the model, or the id that was asked for, and the base_url",
     "context_length_exceeded": "send less: a shorter conversation, smaller tool results, or a model with more context",
     "content_filter": "the provider's safety rules stopped it: send something else",
     "timeout": "allow more time (request_timeout, first_event_timeout, stream_timeout), or retry",

@@ -151,7 +151,7 @@ def request_problems(request: Request, thread: Thread | None = None) -> list[Pro
     else:
         problems += messages_problems(request.messages, begun_elsewhere=begun_elsewhere)
     if request.messages and not problems and not begun_elsewhere and not any(m.content for m in request.messages):
-        sentence = "have no content; expected a text or an image for the model to answer"
+        sentence = "there is nothing in them; expected a text or an image for the model to answer"
         problems.append(Problem(("messages",), "empty", sentence))
     if request.model is not None and not (isinstance(request.model, str) and request.model):
         sentence = f"is {shown(request.model)}; expected the model's name, or None"

@@ -217,8 +217,8 @@ class Response(Generic[OutputT_co]):
         wanted = cls if cls is not None else self.output_type
         if wanted is None:
             sentence = (
-                "parsed() needs a type: pass one, parsed(YourClass), or make the call with response_format=YourClass; "
-                "JSON leaves the type out, and a pickle one that cannot be imported, such as a function's own"
+                "parsed() needs a type: pass one, parsed(YourClass), or make the call with response_format=YourClass. "
+                "A response that was read from JSON has none, nor has one from a pickle if it cannot be imported"
             )
             raise ValidationError([Problem((), "missing_output_type", sentence)], reason="invalid_output")
         return parse_answer(self.message, wanted)

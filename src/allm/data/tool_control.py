@@ -78,6 +78,7 @@ def exception_text(error: Exception) -> str:
     if isinstance(error, ExceptionGroup):
         return "; ".join(map(exception_text, error.exceptions))
     try:
-        return str(error) or type(error).__name__
+        text = str(error)
+        return f"KeyError: {text}" if type(error) is KeyError else text or type(error).__name__  # it is the key alone
     except Exception:  # the caller's own class may have a broken __str__
         return type(error).__name__

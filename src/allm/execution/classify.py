@@ -104,7 +104,10 @@ async def classify(
 
 def _checked(questions: Any) -> dict[str, Question[Any]]:
     if not isinstance(questions, Mapping):
-        refuse([wrong_type(("questions",), questions, "a mapping of names to choices")], reason="invalid_question")
+        refuse(
+            [wrong_type(("questions",), questions, "a mapping such as {'urgent': ['yes', 'no']}")],
+            reason="invalid_question",
+        )
     problems = [
         Problem(("questions",), "invalid_name", f"has the name {name!r:.60}; expected a text that is not empty")
         for name in questions

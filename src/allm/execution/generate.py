@@ -6,13 +6,14 @@ import functools
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
+from inspect import isawaitable
 from typing import Any, Unpack, overload
 
 import trio
 from typing_extensions import TypeForm
 
 from allm.data.errors import Problem, UnwrapError, ValidationError
-from allm.data.response import OutputT, Response
+from allm.data.response import FinishReason, OutputT, Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.tool import Tool
 from allm.data.toolset import Toolset
@@ -155,6 +156,8 @@ def unwrap(result: Response | ChatResult) -> str:
         what = f"unwrap takes a Response or a ChatResult, got {type(result).__name__}"
         if isinstance(result, StepResult | tuple):
             what += f": pass {'step.response' if isinstance(result, StepResult) else 'its result'}"
+        elif isawaitable(result):
+            what += ": await it first"
         raise ValidationError([Problem((), "invalid_type", what)], reason="invalid_response")
     if result.error is not None:
         raise result.error
@@ -165,7 +168,7 @@ def unwrap(result: Response | ChatResult) -> str:
             "result.thread, and what the model said last in result.output_text",
             reason="halted",
             finish_reason=response.finish_reason if response is not None else None,
-        )
+        ).advised(". A higher max_turns= lets it go on" if result.halted_reason == "max_turns" else "")
     assert response is not None  # noqa: S101  (a turn without one is refused above)
     if response.finish_reason != "stop":
         raise UnwrapError(
@@ -173,7 +176,16 @@ def unwrap(result: Response | ChatResult) -> str:
             "response.output_text",
             reason="non_stop_finish",
             finish_reason=response.finish_reason,
-        )
+        ).advised(_WHAT_HELPS.get(response.finish_reason, ""))
     if not response.output_text:
-        raise UnwrapError("the response has no text", reason="empty_response", finish_reason="stop")
+        error = UnwrapError("the response has no text", reason="empty_response", finish_reason="stop")
+        raise error.advised("; response.message.parts is what it has")
     return response.output_text
+
+
+_WHAT_HELPS: dict[FinishReason | None, str] = {
+    "length": ". A higher max_tokens= allows more",
+    "tool_calls": ". allm.chat runs the tools, and gives the model their results",
+    None: ". It has no end: its stream was not read to the end, or was cancelled",
+}
+"""What to do about a response that did not end cleanly, by its finish reason."""

@@ -27,7 +27,7 @@ from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
 from allm.runtime.costs import charged
-from allm.runtime.engine import Engine
+from allm.runtime.engine import Engine, no_engine
 from allm.runtime.fitting import check_capabilities, check_length, fit_to_model, hide_tools, warn_of_shutdown
 from allm.runtime.http_adapter import Adapter, as_adapter
 from allm.runtime.option_table import (
@@ -333,7 +333,7 @@ def in_effect(engine: Engine) -> Engine:
         EngineError: `invalid_engine`: it is no engine.
     """
     if not isinstance(engine, Engine):
-        raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
+        raise no_engine("the first argument", engine)
     fields = overrides.get()
     return engine if fields is None else attrs.evolve(engine, **fields)
 
@@ -364,8 +364,8 @@ def check_adapter(engine: Engine) -> StreamAdapter:
         )
     if not (callable(getattr(adapter, "prepare", None)) and callable(getattr(adapter, "stream", None))):
         raise EngineError(
-            f"{type(adapter).__name__} is not a streaming adapter: expected prepare(request, options) and "
-            "stream(prepared, emit)",
+            f"the engine's adapter is {type(adapter).__name__}, which is not a streaming adapter: expected "
+            "prepare(request, options) and stream(prepared, emit), as allm.providers.OpenAI() has them",
             reason="missing_stream_adapter",
         )
     return adapter

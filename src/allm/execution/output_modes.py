@@ -174,5 +174,8 @@ def format_of(hint: Any) -> JsonSchema:
     try:
         schema = answer_schema(hint)
     except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
+        name, what = name_of(hint)[:60], str(error)
+        raise invalid_option(
+            "response_format", "no_schema", what if what.startswith(name) else f"{name}: {what}"
+        ) from error
     return JsonSchema(answer_name(hint), schema, output_type=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from allm.data.errors import EngineError
+from allm.execution.options import in_effect
 from allm.http.jumping_clock import in_thread
 from allm.http.transport import warm
 from allm.runtime import catalog
@@ -26,11 +27,11 @@ async def warm_up(engine: Engine) -> None:
     started.
 
     Raises:
-        EngineError: `invalid_environment`: a variable about proxies or certificates. What a call would raise if a local
-            model is not there.
+        EngineError: `invalid_engine`: it is no engine. `invalid_environment`: a variable about proxies or certificates.
+            What a call would raise if a local model is not there.
         AdapterError: A local model cannot be started.
     """
-    for one in leaves_of(engine):
+    for one in leaves_of(in_effect(engine)):
         await _warm_up(one)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_classes import frozen
-from allm.data.errors import AdapterError, Problem, ValidationError
-from allm.data.problems import shown
+from allm.data.constructors import explains_arguments
+from allm.data.errors import AdapterError
+from allm.data.problems import wrong_field
 
 __all__ = ["DEFAULT_ANSWER_LIMITS", "AnswerLimits"]
 
@@ -21,11 +22,11 @@ def _limit(default: int) -> Any:
 
 def _check(_limits: Any, attribute: Any, value: Any) -> None:
     if value is not None and (type(value) is not int or value < 1):
-        what = f"is {shown(value)}; expected a whole number from 1 on, or None for no limit"
-        problem = Problem((attribute.name,), "invalid_limit", what)
-        raise ValidationError([problem], reason="invalid_limits", message=f"AnswerLimits({attribute.name}=...) {what}")
+        expected = "a whole number from 1 on, or None for no limit"
+        raise wrong_field("AnswerLimits", attribute.name, value, expected, tag="invalid_limit", reason="invalid_limits")
 
 
+@explains_arguments()
 @frozen(kw_only=True, cache_hash=True)  # each call asks for its hash
 class AnswerLimits:
     """How much one answer of a model may hold; None: any amount. Lengths are in bytes of UTF-8.

@@ -301,7 +301,7 @@ def parts_of(base_url: str) -> SplitResult:
     parts = _split(base_url) if isinstance(base_url, str) else None
     if parts is None:
         raise EngineError(
-            f"the base URL {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
+            f"the base URL {as_url(base_url)!r:.100} is not usable: expected an http or https URL with a host, such as "
             "https://api.openai.com/v1",
             reason="invalid_base_url",
         )

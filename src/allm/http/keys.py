@@ -129,11 +129,14 @@ KeyFunction = Callable[[], str | Awaitable[str]]
 
 def key_problem(key: str) -> str | None:
     """Return what is wrong with a key, as a predicate for an error message; None if it can be sent."""
-    if not (key and key.isascii() and key.isprintable() and key == key.strip()):
-        return (
-            "is empty, or has a line break, a space around it or a character outside ASCII, which an HTTP header "
-            "cannot carry: check how it was copied"
+    if not key.strip():
+        return "is empty"
+    if not (key.isascii() and key.isprintable() and key == key.strip()):
+        what = (
+            "a space or a line break around it" if key != key.strip() else "a line break or another control character"
         )
+        what = what if key.isascii() else "a character outside ASCII"
+        return f"has {what}, which an HTTP header cannot carry: check how it was copied"
     if key.lower().startswith("bearer "):
         return "begins with 'Bearer ', which is added where the provider wants it: pass the key alone"
     return None
@@ -349,7 +352,7 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
     if isinstance(explicit, KeySource):
         return explicit
     found = explicit or (_overrides.get() or {}).get(provider) or _stored.get(provider)
-    source = "the key given"
+    source = "that was given"
     if not found:
         found, source = _from_environment(env_names)
     if found is None or not found.reveal().strip():
@@ -363,7 +366,7 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
         )
     problem = key_problem(found.reveal())
     if problem is not None:
-        raise EngineError(f"the API key for {provider} from {source} {problem}", reason="invalid_key")
+        raise EngineError(f"the API key for {provider} {source} {problem}", reason="invalid_key")
     return found
 
 
@@ -372,5 +375,5 @@ def _from_environment(names: Sequence[str]) -> tuple[Secret | None, str]:
     for name in names:
         value = os.environ.get(name) or _from_files.get(name)
         if value and value.strip():
-            return Secret(value.strip()), name
+            return Secret(value.strip()), f"from {name}"
     return None, ""

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.errors import EngineError
+from allm.data.errors import EngineError, StreamError
 from allm.data.tool import Tool
 from allm.data.user_functions import call_back
 from allm.mcp.elicitation import OnElicit
@@ -53,10 +53,13 @@ class Connect:
 
         Raises:
             EngineError: `tools_not_loaded`: a server cannot be connected, or two of their tools have the same name.
+            StreamError: `closed`: it was entered before.
             ImportError: The extra is not installed.
         """
         if self._toolset is not None:
-            raise RuntimeError("this block was entered before; call allm.mcp.connect again")
+            raise StreamError(
+                "this block was entered before, and runs once: call allm.mcp.connect again", reason="closed"
+            )
         if not trio.lowlevel.in_trio_task():
             raise RuntimeError(
                 "allm.mcp.connect(...) is entered on Trio, and this is not a Trio task. In asyncio code: toolset = "

@@ -143,8 +143,12 @@ class _Session:
                 try:
                     await self._answered(message, headers)
                 except AdapterError as error:
-                    what = "has no token" if error.reason == "authentication_failed" else "cannot be reached"
-                    await self._fail(message.id, f"{self.server.name} {what}: {error.message}")
+                    name, what = self.server.name, error.message
+                    if error.reason == "authentication_failed":
+                        what = f"{name} has no token: {what}"
+                    elif error.reason != "network_error":  # whose message begins with what this says
+                        what = f"{name} cannot be reached: {what}"
+                    await self._fail(message.id, what)
         except (self.sdk.anyio.BrokenResourceError, self.sdk.anyio.ClosedResourceError):
             return  # the connection is being closed
         except Exception as error:  # such as what a function for tokens raised

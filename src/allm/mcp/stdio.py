@@ -22,6 +22,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -84,7 +85,11 @@ async def stdio_transport(
     Raises:
         OSError: The program cannot be started.
     """
-    process = await _started(server, sdk)
+    try:
+        process = await _started(server, sdk)
+    except OSError as error:
+        ended(f"cannot be started: {_why_not(server, error)}")
+        raise
     # The SDK waits under a shield until a message is taken, so there is always room: a server that reads nothing holds
     # up nobody. Towards the SDK there is none, so that a server that floods us is not read.
     to_sdk, from_server = sdk.anyio.create_memory_object_stream(0)
@@ -126,6 +131,14 @@ async def _started(server: StdioServer, sdk: Sdk) -> trio.Process:
         cwd=server.cwd,
         start_new_session=os.name != "nt",  # a group of its own: Ctrl-C is not for it, and its children end with it
     )
+
+
+def _why_not(server: StdioServer, error: OSError) -> str:
+    if not isinstance(error, FileNotFoundError):
+        return error.strerror or str(error)
+    if server.cwd is not None and not Path(server.cwd).is_dir():
+        return f"there is no folder {os.fspath(server.cwd)!r} (cwd)"
+    return f"there is no program {server.command!r}: install it, or give its whole path"
 
 
 @define(eq=False)

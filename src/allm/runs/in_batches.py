@@ -271,7 +271,9 @@ class InBatches:
                 return
             if batch.vendor.state == "failed":
                 await self._close(batch)
-                what = f"{batch.vendor.provider} refused the whole batch: {batch.vendor.problem or 'it says not why'}"
+                what = (
+                    f"{batch.vendor.provider} refused the whole batch: {batch.vendor.problem or 'it does not say why'}"
+                )
                 raise BulkError(what, reason="fatal")
             batch.is_read = is_saved = True
             while batch.waiting and is_saved:

@@ -11,6 +11,7 @@ import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError, OptionError
+from allm.data.problems import unknown_option
 from allm.data.request import JsonSchema
 from allm.data.types.hints import is_type
 from allm.execution.options import application_defaults, engine_for_chat
@@ -26,7 +27,7 @@ from allm.runs.run import BulkRun, Parts
 from allm.runs.saving import Saver
 from allm.runtime.budgets import Budget
 from allm.runtime.engine import Engine
-from allm.runtime.option_table import check_options
+from allm.runtime.option_table import OPTIONS, check_options
 
 __all__ = ["Plan"]
 
@@ -77,6 +78,8 @@ class Plan:
         if not isinstance(self.run, str) or not self.run or "\0" in self.run:
             raise invalid("run", self.run, "the name of the run, a text that is not empty")
         if self._is_chat:
+            for name in self.options.keys() - OPTIONS.keys():
+                raise unknown_option(name, OPTIONS.keys() | _SETTINGS)
             check_options(self.options)
             engine_for_chat(self.engine)
         if self.in_batches and self.journal is None:
@@ -225,6 +228,10 @@ class Plan:
             budget=budget,
             first=one_by_one,
         )
+
+
+_SETTINGS = Plan.__annotations__.keys() - {"engine", "requests", "options", "first", "is_shard"}
+"""Arguments of `bulk` that are no options of its calls."""
 
 
 def invalid(name: str, value: Any, expected: str) -> OptionError:

@@ -34,7 +34,7 @@ import attrs
 from allm.data.attrs_classes import frozen
 from allm.data.errors import ValidationError
 from allm.data.json.text import loads
-from allm.data.problems import Problem, nearest, shown
+from allm.data.problems import Problem, nearest, refuse, shown, wrong_type
 
 __all__ = ["CAPABILITIES", "EFFORTS", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put", "suggestions"]
 
@@ -339,7 +339,12 @@ def put(info: ModelInfo) -> None:
 
     What it says is all that counts: prices of the bundled row and of genai-prices, and the rules of its family, are no
     longer used.
+
+    Raises:
+        ValidationError: It is no `ModelInfo`.
     """
+    if not isinstance(info, ModelInfo):
+        refuse([wrong_type(("info",), info, "a ModelInfo")], reason="invalid_model")
     _own.add(info)
     _changed()
 

@@ -24,7 +24,7 @@ import attrs
 from allm.data.attrs_classes import define
 from allm.data.content import HostedCall
 from allm.data.events import AdapterEvent, HostedCallCompleted, MessageCompleted, MessageStarted, UsageReported
-from allm.data.problems import Problem, refuse, shown
+from allm.data.problems import Problem, refuse, shown, wrong_type
 from allm.data.request import Request
 from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
@@ -264,9 +264,11 @@ def price(usage: Usage, model: str) -> float | None:
         The cost; None where the price is not known.
 
     Raises:
-        ValidationError: The model has no provider.
+        ValidationError: The model has no provider, or the usage is none.
     """
-    provider, _, name = model.partition(":")
+    if not isinstance(usage, Usage):
+        refuse([wrong_type(("usage",), usage, "a Usage, such as response.usage")])
+    provider, _, name = model.partition(":") if isinstance(model, str) else ("", "", "")
     if not provider or not name:
         sentence = f"is {shown(model)}; expected 'provider:model', such as 'openai:gpt-5.4'"
         refuse([Problem(("model",), "invalid_format", sentence)])

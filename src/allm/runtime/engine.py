@@ -10,7 +10,7 @@ import attrs
 from allm.data.attrs_classes import frozen
 from allm.data.constructors import explains_arguments
 from allm.data.errors import EngineError
-from allm.data.problems import mapping_field, tuple_of
+from allm.data.problems import mapping_field, shown, tuple_of
 from allm.data.tool import Tool, expected_tool, merge_tools
 from allm.data.toolset import Toolset
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from allm.data.speech import Transcription, TranscriptionRequest
     from allm.runtime.limiter import Limiter
 
-__all__ = ["Engine", "EngineFields"]
+__all__ = ["Engine", "EngineFields", "no_engine"]
 
 
 def _optional(*types: type) -> Callable[[Any, Any, Any], None]:
@@ -70,6 +70,15 @@ def _is_instance(_engine: Any, attribute: Any, value: Any) -> None:
         )
 
 
+def _is_adapter(engine: Any, attribute: Any, value: Any) -> None:
+    _is_instance(engine, attribute, value)
+    if isinstance(value, str):
+        what = f"Engine({attribute.name}=...) is {shown(value)}; expected an adapter"
+        raise EngineError(what, reason="invalid_engine").advised(
+            ", such as allm.providers.OpenAI(); Engine.from_model('provider:model') makes one of a name"
+        )
+
+
 def _is_limiter(engine: Any, attribute: Any, value: Any) -> None:
     _is_instance(engine, attribute, value)
     methods = ("acquire_on_behalf_of", "release_on_behalf_of")
@@ -92,6 +101,13 @@ def _are_tools(_engine: Any, _attribute: Any, value: Any) -> None:
 
 def _tools(value: Iterable[Tool | Toolset]) -> tuple[Tool | Toolset, ...]:
     return tuple_of("tools", value)
+
+
+def no_engine(what: str, value: Any) -> EngineError:
+    """The error for an argument, called `what`, that should be an engine and is of another type."""
+    error = EngineError(f"{what} is {type(value).__name__}; expected an Engine", reason="invalid_engine")
+    makes = "Engine(adapter=..., model=...)" if hasattr(value, "prepare") else "Engine.from_model('provider:model')"
+    return error.advised(f": {makes} makes one")
 
 
 class EngineFields(TypedDict, total=False):
@@ -157,7 +173,7 @@ class Engine:
     """
 
     is_group: ClassVar[bool] = False
-    adapter: StreamAdapter | None = attrs.field(default=None, validator=_is_instance)
+    adapter: StreamAdapter | None = attrs.field(default=None, validator=_is_adapter)
     model: str | None = attrs.field(default=None, validator=_optional(str))
     tools: tuple[Tool | Toolset, ...] = attrs.field(default=(), converter=_tools, validator=_are_tools)
     params: dict[str, Any] = mapping_field()
@@ -165,22 +181,22 @@ class Engine:
     retry: RetryPolicy | None = attrs.field(default=DEFAULT_RETRY, validator=_optional(RetryPolicy))
     answer_limits: AnswerLimits = attrs.field(default=DEFAULT_ANSWER_LIMITS, validator=_required(AnswerLimits))
     limiter: Limiter | None = attrs.field(default=None, validator=_is_limiter)
-    image_adapter: ImageAdapter | None = attrs.field(default=None, validator=_is_instance)
+    image_adapter: ImageAdapter | None = attrs.field(default=None, validator=_is_adapter)
     image_model: str | None = attrs.field(default=None, validator=_optional(str))
-    embedding_adapter: EmbeddingAdapter | None = attrs.field(default=None, validator=_is_instance)
+    embedding_adapter: EmbeddingAdapter | None = attrs.field(default=None, validator=_is_adapter)
     embedding_model: str | None = attrs.field(default=None, validator=_optional(str))
     moderation_adapter: UnaryAdapter[ModerationRequest, ModerationResponse] | None = attrs.field(
-        default=None, validator=_is_instance
+        default=None, validator=_is_adapter
     )
     moderation_model: str | None = attrs.field(default=None, validator=_optional(str))
     rerank_adapter: UnaryAdapter[RerankRequest, RerankResponse] | None = attrs.field(
-        default=None, validator=_is_instance
+        default=None, validator=_is_adapter
     )
     rerank_model: str | None = attrs.field(default=None, validator=_optional(str))
-    speech_adapter: SpeechAdapter | None = attrs.field(default=None, validator=_is_instance)
+    speech_adapter: SpeechAdapter | None = attrs.field(default=None, validator=_is_adapter)
     speech_model: str | None = attrs.field(default=None, validator=_optional(str))
     transcription_adapter: UnaryAdapter[TranscriptionRequest, Transcription] | None = attrs.field(
-        default=None, validator=_is_instance
+        default=None, validator=_is_adapter
     )
     transcription_model: str | None = attrs.field(default=None, validator=_optional(str))
     tool_executor: ToolExecutor | None = attrs.field(default=None, validator=_is_instance)

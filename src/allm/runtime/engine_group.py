@@ -14,7 +14,7 @@ from allm.data.tool import Tool
 from allm.data.toolset import Toolset
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS
 from allm.runtime.adapters import AdapterOptions, Companion, Emit
-from allm.runtime.engine import Engine
+from allm.runtime.engine import Engine, no_engine
 from allm.runtime.http_adapter import Adapter, as_adapter
 from allm.runtime.option_table import OF_CALL, seal
 from allm.runtime.retry import DEFAULT_RETRY
@@ -99,8 +99,7 @@ def _members(value: Iterable[Engine]) -> tuple[Engine, ...]:
     members = tuple(value)
     for member in members:
         if not isinstance(member, Engine):
-            what = f"a member of the group is {type(member).__name__}; expected an Engine"
-            raise EngineError(what, reason="invalid_engine")
+            raise no_engine("a member of the group", member)
     if not members:
         raise EngineError("a group of engines has no member; pass one or more engines", reason="invalid_engine")
     return members

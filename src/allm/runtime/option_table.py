@@ -105,7 +105,8 @@ def _headers(values: list[Mapping[str, HeaderValue]]) -> dict[str, HeaderValue]:
     merged: dict[str, HeaderValue] = {}
     for headers in values:
         if (problem := header_problem(headers)) is not None:
-            raise ValidationError([Problem(("headers",), "invalid_format", problem)], reason="invalid_options")
+            found = [Problem(("headers",), "invalid_format", problem)]
+            raise ValidationError(found, reason="invalid_options", message=problem)
         merged |= {name.lower(): value for name, value in headers.items()}
     return sealed_headers(merged)
 
@@ -311,7 +312,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         if option is None:
             raise unknown_option(name, OPTIONS.keys())
         if not option.kind.accepts(value):
-            given = shown(value) if isinstance(value, str) and not option.is_secret else type(value).__name__
+            given = type(value).__name__ if option.is_secret else shown(value)
             message = f"option {name} is {given}; expected {option.kind.expected}"
             raise OptionError(message, reason="invalid_type", option=name)
         limit = option.limit

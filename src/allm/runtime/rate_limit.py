@@ -16,7 +16,9 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define, frozen
+from allm.data.constructors import explains_arguments
 from allm.data.errors import AdapterError
+from allm.data.problems import wrong_field
 from allm.data.response import Usage
 from allm.http.rate_headers import rate_facts
 from allm.http.retry_after import retry_after_in
@@ -64,12 +66,17 @@ class RateStatistics:
 def _per_minute(_limit: Any, attribute: Any, value: Any) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"RateLimit({attribute.name}=...) is {type(value).__name__}; expected a number, or None")
-    if not isfinite(value) or value <= 0:
-        raise ValueError(f"RateLimit({attribute.name}=...) is {value}; expected a number greater than 0")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
+        expected = "a number greater than 0" if attribute.name == "patience" else "a number greater than 0, or None"
+        raise wrong_field("RateLimit", attribute.name, value, expected, tag="invalid_limit", reason="invalid_limits")
 
 
+@explains_arguments(
+    rpm="use requests_per_minute=",
+    tpm="use tokens_per_minute=",
+    requests="use requests_per_minute=",
+    tokens="use tokens_per_minute=",
+)
 @define(eq=False, kw_only=True)
 class RateLimit:
     """Sends requests no faster than the provider takes them: `Engine(limiter=RateLimit(requests_per_minute=500))`.
@@ -88,7 +95,7 @@ class RateLimit:
             first refusal. Till then refusals cost none of its attempts.
 
     Raises:
-        TypeError, ValueError: A number is none, or not above 0.
+        ValidationError: `invalid_limits`: a number is none, or not above 0.
     """
 
     requests_per_minute: float | None = attrs.field(default=None, validator=_per_minute)

@@ -244,9 +244,10 @@ def split_model(text: str, service: str = CHAT) -> tuple[str, str]:
         near = [(owner, model)]
     models = [f"{name}:{model}" for name, model in near] or catalog.suggestions(text)
     hint = f"; did you mean {' or '.join(map(repr, models))}?" if models else ""
+    lacking = next((given for given, _ in written if _is_known(given)), None)
+    what = f"unknown provider in {text!r}" if lacking is None else f"{lacking} has no {service} models"
     raise EngineError(
-        f"unknown provider in {text!r}: expected provider:model or model@provider, with a provider of "
-        f"{', '.join(sorted(known))}{hint}",
+        f"{what}: expected provider:model or model@provider, with a provider of {', '.join(sorted(known))}{hint}",
         reason="unknown_provider",
     )
 

@@ -22,7 +22,7 @@ from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
-from allm.session.turn import SessionStream, chat_block, step_block, with_session
+from allm.session.turn import SessionStream, chat_block, step_block
 from allm.session.turn_start import SessionInput, open_continue, open_reply, open_start, open_step_of
 
 __all__ = ["continue_", "reply", "start", "step", "stream_continue", "stream_reply", "stream_start", "stream_step"]
@@ -88,7 +88,7 @@ def stream_continue(
     Errors: as for `stream_start`, plus `SessionError(not_approved)` if the approval of a call is not valid.
     """
     seal(options)
-    return chat_block(engine, open_continue(engine, session, message, with_session(session, options)), options)
+    return chat_block(engine, open_continue(engine, session, message, options), options)
 
 
 async def continue_(

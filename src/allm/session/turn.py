@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar, assert_never, cast, overload
+from typing import Any, Generic, TypeVar, assert_never, overload
 
 import attrs
 from typing_extensions import TypeForm
@@ -25,9 +25,9 @@ from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.event_stream import EventStream
 from allm.execution.stream.listed import ListOf
 from allm.runtime.engine import Engine
-from allm.session.turn_start import TurnStart
+from allm.session.turn_start import TurnStart, with_session
 
-__all__ = ["Save", "SessionStream", "chat_block", "open_session_stream", "project", "step_block", "with_session"]
+__all__ = ["Save", "SessionStream", "chat_block", "open_session_stream", "project", "step_block"]
 
 T = TypeVar("T", bound=ChatResult | StepResult)
 T_co = TypeVar("T_co", bound=ChatResult | StepResult, covariant=True)
@@ -179,18 +179,6 @@ def step_block(
     return open_session_stream(
         lambda: open_step(engine, turn_start.thread, options, journal=journal), turn_start.session, enter, save
     )
-
-
-def with_session(session: Session, options: CallOptions) -> CallOptions:
-    """The options of the call, with the session's context and id as defaults."""
-    merged: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
-    if session.context:
-        given = merged.get("context", {})
-        if isinstance(given, Mapping):
-            merged["context"] = {**session.context, **given}
-    if session.id is not None:
-        merged.setdefault("session_id", session.id)
-    return cast("CallOptions", merged)
 
 
 # --- the session after a turn ----------------------------------------------------------------------------------------

@@ -14,8 +14,8 @@ operation that is not allowed is rejected before anything runs, with a message t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
 
 import attrs
 
@@ -68,6 +68,13 @@ _INSTEAD: dict[SessionStatus, str] = {
 }
 
 
+def no_session(operation: str, value: Any) -> SessionError:
+    """The error for something else where an operation needs a session."""
+    error = SessionError(f"{operation} needs a Session, got {type(value).__name__}", reason="invalid_input")
+    pair = ": what a turn returns is a pair, session, result = await reply(...)"
+    return error.advised(pair if isinstance(value, tuple) else "")
+
+
 def check(session: Session, operation: Operation) -> None:
     """Reject an operation that the status does not allow, and an inconsistent session.
 
@@ -76,7 +83,7 @@ def check(session: Session, operation: Operation) -> None:
         ValidationError: `invalid_session`.
     """
     if not isinstance(session, Session):
-        raise SessionError(f"{operation} needs a Session, got {type(session).__name__}", reason="invalid_input")
+        raise no_session(operation, session)
     refuse(session_problems(session), reason="invalid_session")
     if operation not in _ALLOWED[session.status]:
         raise _refused(session, operation)
@@ -220,6 +227,18 @@ def _open_approved(engine: Engine, session: Session, options: CallOptions) -> Tu
     )
 
 
+def with_session(session: Session, options: CallOptions) -> CallOptions:
+    """The options of the call, with the session's context and id as defaults."""
+    merged: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
+    if session.context:
+        given = merged.get("context", {})
+        if isinstance(given, Mapping):
+            merged["context"] = {**session.context, **given}
+    if session.id is not None:
+        merged.setdefault("session_id", session.id)
+    return cast("CallOptions", merged)
+
+
 def approved_calls(engine: Engine, session: Session, options: CallOptions) -> frozenset[str]:
     """Ids of the pending calls, after checking that all of them may run now.
 
@@ -231,7 +250,7 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
         raise _refused(session, "continue_")
     thread = attrs.evolve(session.thread, messages=session.thread.messages[: last_answer(session.thread)])
     engine = in_effect(engine)
-    call_to_make = resolve(engine, thread, options)
+    call_to_make = resolve(engine, thread, with_session(session, options))
     tools = {tool.name: tool for tool in call_to_make.request.tools if not tool.hosted}
     for call in session.pending_tool_calls:
         tool = tools.get(call.name)

@@ -89,7 +89,13 @@ def replay(path: str | os.PathLike[str]) -> Generator[Cassette]:
         FileNotFoundError: The file does not exist.
         ValueError: The file is not a cassette.
     """
-    cassette = Cassette(load(path))
+    try:
+        cassette = Cassette(load(path))
+    except FileNotFoundError as error:
+        error.add_note(
+            f"To record it, with the network and your key: with allm.testing.record({os.fspath(path)!r}): ..."
+        )
+        raise
     cassette.unused = list(cassette.exchanges)
     with (
         played_by(functools.partial(_match, cassette)),

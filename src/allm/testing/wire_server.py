@@ -16,6 +16,7 @@ from allm.testing._connection import Connection
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply
 from allm.testing.wire_formats import Provider
+from allm.testing.wire_formats.errors import check_provider
 
 __all__ = ["ReplySource", "ServerStatistics", "WireServer"]
 
@@ -103,7 +104,12 @@ class WireServer:
         return f"http://127.0.0.1:{self._port}"
 
     def url(self, provider: Provider) -> str:
-        """The base URL in the vendor's form: OpenAI's ends in `/v1`, the others have no path."""
+        """The base URL in the vendor's form: OpenAI's ends in `/v1`, the others have no path.
+
+        Raises:
+            ValueError: No vendor of this name has a wire format here.
+        """
+        check_provider(provider)
         return self.base_url + ("/v1" if provider.startswith("openai") else "")
 
     def add(self, *replies: ReplySource, path: str | None = None) -> None:
@@ -113,7 +119,14 @@ class WireServer:
             *replies: Replies, or functions that make one from the recorded request. An exception of such a function
                 ends the server and is raised from its `async with` block.
             path: Use the replies only for requests whose path and query contain this.
+
+        Raises:
+            TypeError: Something else was given.
         """
+        for reply in replies:
+            if not isinstance(reply, Reply) and not callable(reply):
+                what = f"WireServer.add takes replies, or functions that return one, got {type(reply).__name__}"
+                raise TypeError(f"{what}: Reply.script('openai', [fake.text('hi')]) makes one")
         self._queue.extend((path, reply) for reply in replies)
 
     @property

@@ -206,7 +206,10 @@ class _Walk:
             return self._class(cls, tuple(map(scope.resolve, arguments)))
         if (scalar := scalar_shape(cls)) is not None:
             return scalar
-        raise TypeError(f"{name_of(hint)} has no JSON Schema")
+        raise TypeError(
+            f"{name_of(hint)} has no JSON Schema; expected a type such as str or list[int], or a class with typed "
+            "fields: a dataclass, a TypedDict, a class of attrs or pydantic"
+        )
 
     def _tuple(self, hint: Any, arguments: Sequence[Any], scope: Scope) -> Shape:
         if hint in (tuple, typing.Tuple):  # noqa: UP006

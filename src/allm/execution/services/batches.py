@@ -81,7 +81,7 @@ class BatchedCall:
             if fold.ended:
                 break
         if not fold.ended:
-            what = f"the answer of {provider} has no end"
+            what = f"the answer in the batch of {provider} is cut off: it has no end marker"
             fold.add(Failed(AdapterError(what, reason="stream_truncated", provider=provider)))
         response = fold.response()
         if isinstance(response.error, AdapterError):

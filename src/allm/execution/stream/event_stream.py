@@ -389,12 +389,12 @@ class EventStream(Generic[T_co]):
         self._closed = True
 
 
-def misuse_after_block() -> StreamError:
+def misuse_after_block(opening: str = "async with allm", loop: str = "async for") -> StreamError:
     """The error for a read after the block."""
     return StreamError(
         "the stream's block has been left, so there are no more events; iterate inside it:\n"
-        "    async with allm.stream_generate(...) as events:\n"
-        "        async for event in events: ...\n"
+        f"    {opening}.stream_generate(...) as events:\n"
+        f"        {loop} event in events: ...\n"
         "result() still has what arrived",
         reason="closed",
     )

@@ -176,10 +176,8 @@ class GrowingOutput:
                 raise self._with_advice(problem) if self._is_late else problem
 
     def _with_advice(self, problem: ValidationError) -> ValidationError:
-        advice = (
-            "events were read before, and what they had is not seen here: call elements() or partial_output() first"
-        )
-        return ValidationError(problem.problems, reason=problem.reason, message=f"{problem.message}; {advice}")
+        late = "events were read before elements() or partial_output(), which misses what they had: call it first"
+        return ValidationError(problem.problems, reason=problem.reason, message=f"{late} ({problem.message})")
 
 
 @define(eq=False)

@@ -256,9 +256,9 @@ class Bedrock(HttpAdapter, StreamAdapter):
         return self._signers.setdefault(region, Signer(region, self.profile))
 
     def _no_region(self) -> EngineError:
-        what = "the region of Bedrock is not known: set the environment variable AWS_REGION, such as to us-east-1"
+        what = "the region of Bedrock is not known; expected one such as us-east-1"
         error = EngineError(what, reason="invalid_base_url", provider=PROVIDER, variables=_REGIONS)
-        return error.advised(", or pass region=")
+        return error.advised(": set the environment variable AWS_REGION, or pass region=")
 
 
 def _is_not_counted(error: AdapterError) -> bool:

@@ -211,11 +211,10 @@ class Fake:
             script = self._take()
         if script is None:
             raise AdapterError(
-                f"Fake has played all of its {len(self._scripts)} scripts and is asked for one more; this is call "
-                f"number {len(self.requests)}",
+                f"Fake has no script for call number {len(self.requests)}: it was given {len(self._scripts) or 'none'}",
                 reason="no_scripted_response",
                 provider=self.provider,
-            ).advised(": add a script for it")
+            ).advised(". Each call of a model takes one, as each step of a turn does: scripts=[[...], [...]]")
         _check_preflight(script)
         return _FakeCall(request, script)
 

@@ -109,7 +109,7 @@ class FakeTranscription:
         """The next entry.
 
         Raises:
-            AllmError: What the script says; `unknown` when it is used up.
+            AllmError: What the script says; `no_scripted_response` when it is used up.
         """
         await trio.lowlevel.checkpoint()
         return self._take(prepared)
@@ -135,7 +135,12 @@ class FakeTranscription:
 
     def _take(self, prepared: TranscriptionRequest) -> Transcription:
         if self._next >= len(self._script):
-            raise AdapterError("the script of FakeTranscription is used up", provider=self.provider)
+            raise AdapterError(
+                f"FakeTranscription has no entry left for call number {len(self.requests)}: its script has "
+                f"{len(self._script)}",
+                reason="no_scripted_response",
+                provider=self.provider,
+            ).advised("; add one for each attempt")
         entry = self._script[self._next]
         self._next += 1
         if isinstance(entry, AllmError):

@@ -61,7 +61,7 @@ class FakeImages:
         """Play the next entry.
 
         Raises:
-            AllmError: What the script says; `unknown` when it is used up.
+            AllmError: What the script says; `no_scripted_response` when it is used up.
         """
         await trio.lowlevel.checkpoint()
         if self._script is None:
@@ -79,8 +79,10 @@ class FakeImages:
                 raise entry
             return entry if isinstance(entry, ImageResponse) else self._answer(prepared, [entry])
         raise ImageAdapterError(
-            f"the script of FakeImages has {len(self._script)} entries and is used up", provider=self.provider
-        )
+            f"FakeImages has no entry left for call number {len(self.requests)}: its script has {len(self._script)}",
+            reason="no_scripted_response",
+            provider=self.provider,
+        ).advised("; add one for each attempt")
 
     def _answer(self, request: ImageRequest, images: list[Image]) -> ImageResponse:
         images = [attrs.evolve(image, prompt=request.prompt) for image in images]

@@ -39,10 +39,9 @@ def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
     from difflib import get_close_matches
 
     near = get_close_matches(str(preset), PRESETS, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"did you mean {near[0]!r}?" if near else f"expected a Preset or one of: {', '.join(sorted(PRESETS))}."
     raise EngineError(
-        f"no preset {preset!r}; expected a Preset or one of: {', '.join(sorted(PRESETS))}{hint}. For another server: "
-        "OpenAI(preset=Preset(name=..., base_url=...))",
+        f"no preset {preset!r}; {hint} For another server: OpenAI(preset=Preset(name=..., base_url=...))",
         reason="unknown_provider",
     )
 

@@ -24,7 +24,7 @@ from allm.session.stores.backend import Change, Record, StoreBackend, conflict, 
 from allm.session.stores.reading import BlobMissingError, load, read_journal, read_record
 from allm.session.stores.saving import TurnJournal, holds, persistently, uncancelled, with_users, write_change
 from allm.session.stores.writing import Pace, Row, StoredSession, encode
-from allm.session.turn import SessionStream, chat_block, step_block, with_session
+from allm.session.turn import SessionStream, chat_block, step_block
 from allm.session.turn_start import (
     SessionInput,
     TurnStart,
@@ -125,7 +125,7 @@ class SessionLease:
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Continue the conversation, as a stream. See `allm.session.stream_continue`."""
         seal(options)
-        turn_start = open_continue(engine, self.session, message, with_session(self.session, options))
+        turn_start = open_continue(engine, self.session, message, options)
         return self._chat(engine, turn_start, options)
 
     async def continue_(
@@ -226,7 +226,9 @@ class SessionLease:
             )
         if self._running:
             raise SessionError(
-                f"session {self._key!r} is in the middle of another turn; one at a time", reason="invalid_status"
+                f"a turn of session {self._key!r} is running: wait for its end, or let a message join it with "
+                "events.send_user(text)",
+                reason="invalid_status",
             )
         if self.interrupted is not None and not resumes and self._unsaved:
             raise SessionError(
@@ -272,7 +274,7 @@ class SessionLease:
         before = len(self._journal.thread.messages)
         if session.thread.messages[before : before + 1] != (response.message,):
             return frozenset()
-        return approved_calls(engine, session, with_session(session, options))
+        return approved_calls(engine, session, options)
 
     async def _settle(
         self, outcome: tuple[Session, ChatResult | StepResult] | None, *, uses_approvals: bool = False

@@ -30,6 +30,7 @@ from allm.session.stores.lease import SessionLease, open_lease
 from allm.session.stores.reading import load
 from allm.session.stores.saving import SHIELD, persistently, shielded, uncancelled, write_change
 from allm.session.stores.writing import StoredSession, change_of
+from allm.session.turn_start import no_session
 
 __all__ = ["SessionStore"]
 
@@ -148,8 +149,11 @@ class SessionStore:
         """
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
-        if not isinstance(session, Session) or session.id is None:
-            raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
+        if not isinstance(session, Session):
+            raise no_session("save", session)
+        if session.id is None:
+            what = "the session has no id, which save needs: start(engine, text, id='...') gives it one"
+            raise SessionError(what, reason="invalid_input")
         _check_version(version)
         refuse(session_problems(session), reason="invalid_session")
         key = session.id
@@ -322,6 +326,13 @@ class SessionStore:
             return SessionConflict(
                 f"a turn of session {key!r} is running, or was interrupted after tools had run: "
                 "`async with store.turn(id)` waits for it, or can finish it",
+                session=found.session,
+                version=found.version,
+            )
+        if found is not None and version == 0:
+            return SessionConflict(
+                f"session {key!r} exists already, with version {found.version}: to save a change of it, pass the "
+                "version= that load or save returned",
                 session=found.session,
                 version=found.version,
             )

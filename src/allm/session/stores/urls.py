@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
+from allm.data.problems import nearest
 from allm.session.stores.backend import StoreBackend
 from allm.session.stores.memory import MemoryBackend
 from allm.session.stores.store import SessionStore
@@ -29,7 +30,13 @@ def open_store(url: str) -> SessionStore:
     scheme = urlsplit(url).scheme
     opener = _OPENERS.get(scheme)
     if opener is None:
-        raise ValueError(f"no store has the scheme {scheme!r}; expected one of: {', '.join(sorted(_OPENERS))}")
+        known = ", ".join(sorted(_OPENERS))
+        if not scheme:
+            like = f"{url}://" if url in _OPENERS else "sqlite:///chat.db" if "@" in url else f"sqlite:///{url}"
+            raise ValueError(f"the URL of the store has no scheme; expected one of: {known}, as in {like!r}")
+        near = nearest(scheme, _OPENERS)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {known}"
+        raise ValueError(f"no store has the scheme {scheme!r}; {hint}")
     return SessionStore(opener(url))
 
 

@@ -10,15 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
 from allm.data.errors import AllmError
 
-__all__ = ["EncodedError", "Provider", "VendorError", "by_status", "encode_error", "vendor_error"]
+__all__ = ["EncodedError", "Provider", "VendorError", "by_status", "check_provider", "encode_error", "vendor_error"]
 
 Provider = Literal["openai", "openai_responses", "anthropic", "gemini", "bedrock", "cohere"]
+
+
+def check_provider(provider: str) -> None:
+    """Refuse a name that has no wire format here.
+
+    Raises:
+        ValueError: It is another one.
+    """
+    if provider not in get_args(Provider):
+        raise ValueError(f"there is no wire format of {provider!r}; expected one of: {', '.join(get_args(Provider))}")
+
 
 RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
 REQUEST_ID = "req_scripted0000000000000000"
@@ -143,6 +154,7 @@ class EncodedError:
 
 def by_status(provider: Provider, status: int) -> VendorError:
     """The vendor's usual error for a status."""
+    check_provider(provider)
     errors = VENDORS[provider]
     for error in errors.values():
         if error.status == status:

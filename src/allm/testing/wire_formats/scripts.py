@@ -24,7 +24,7 @@ from allm.testing.wire_formats.anthropic import Anthropic
 from allm.testing.wire_formats.bedrock import Bedrock
 from allm.testing.wire_formats.cohere import Cohere
 from allm.testing.wire_formats.encoder import Encoder
-from allm.testing.wire_formats.errors import Provider, encode_error, vendor_error
+from allm.testing.wire_formats.errors import Provider, check_provider, encode_error, vendor_error
 from allm.testing.wire_formats.gemini import Gemini
 from allm.testing.wire_formats.openai_chat import OpenAIChat
 from allm.testing.wire_formats.openai_responses import OpenAIResponses
@@ -72,6 +72,7 @@ def encode_script(
     Raises:
         ValueError: The vendor's format cannot express the script.
     """
+    check_provider(provider)
     played: list[ScriptItem] = []
     for item in items:
         if not isinstance(item, ITEMS):
