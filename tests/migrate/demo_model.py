@@ -11,7 +11,8 @@ import attrs
 
 PRIMES = (7, 11, 13, 17, 19)
 NUMBERS = ("one", "two", "three", "four", "five")
-CITIES = ("Zug", "Bern", "Chur")
+CITIES = ("Zug", "Bern", "Chur", "Brig", "Thun")
+REFUSAL = re.compile(r"unknown|too (?:long|short|many|few)", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
@@ -97,14 +98,15 @@ class Said:
 
 def say(asked: Asked) -> Said:
     """The answer. A model that a tool or a check corrects tries its next idea."""
-    results = asked.results()
-    refused = sum(bool(re.search(r"unknown|too (?:long|short|many|few)", text, re.IGNORECASE)) for text in results)
-    if asked.tools and asked.may_call and (asked.must_call or refused == len(results)):
+    results = [text for text in asked.results() if not REFUSAL.search(text)]
+    refused = len(asked.results()) - len(results)
+    if asked.tools and asked.may_call and (asked.must_call or not results):
         name = next((name for name in asked.tools if name in asked.question), next(iter(asked.tools)))
         places = re.findall(r"\bin ([A-Z]\w+)", asked.question) or [""]
         return Said(calls=[(name, filled_in(asked.tools[name], refused, place)) for place in places])
     if asked.schema is not None:
-        return Said(text=json.dumps(filled_in(asked.schema, sum(text.startswith("{") for text in asked.said("assistant")))))
+        tried = sum(text.startswith("{") for text in asked.said("assistant"))
+        return Said(text=json.dumps(filled_in(asked.schema, tried)))
     for title, text in (source for turn in asked.turns for source in turn.sources):
         return Said(text=text.partition(". ")[0] + ".", title=title)
     words = (f"It is {' and '.join(results)}." if results else _talk(asked)).split(" ")
@@ -142,7 +144,7 @@ def filled_in(schema: Mapping[str, Any], idea: int = 0, place: str = "") -> dict
             case "array":
                 return [value(field["items"])]
             case "string":
-                return place or CITIES[idea]
+                return place or CITIES[idea % len(CITIES)]
             case "integer":
                 return 2 + idea
             case kind:

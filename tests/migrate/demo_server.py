@@ -54,11 +54,13 @@ class DemoServer:
             ("/chat/completions", "openai", self._chat),
         ):
             if path.endswith(end) and request.method == "POST":
-                return self._answer(provider, request.json(), answer)
+                reply = self._answer(provider, request.json(), answer)
+                sent_back = {name: value for name, value in request.headers.items() if name.startswith("x-echo-")}
+                return attrs.evolve(reply, headers={**reply.headers, **sent_back})
         return self.services(request)
 
     def _answer(self, provider: Provider, body: dict[str, Any], answer: Any) -> Reply:
-        """What a chat is answered: an error that the question asks for, or that the model is unknown; else the model."""
+        """The reply to a chat: the error that the question asks for, or of an unknown model, or what the model says."""
         if body["model"] not in MODELS:
             return Reply.error(provider, 404, message=f"There is no model {body['model']}.")
         asked = {"anthropic": _of_anthropic, "openai": _of_chat, "openai_responses": self._of_responses}[provider](body)
@@ -225,7 +227,12 @@ class DemoServer:
 
 def _of_chat(body: dict[str, Any]) -> Asked:
     turns = [
-        Turn(role=one["role"], text=_text(one.get("content")), media=_media(one.get("content")), result=one["role"] == "tool")
+        Turn(
+            role=one["role"],
+            text=_text(one.get("content")),
+            media=_media(one.get("content")),
+            result=one["role"] == "tool",
+        )
         for one in body["messages"]
     ]
     tools = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in body.get("tools") or ()}
