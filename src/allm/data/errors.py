@@ -332,13 +332,21 @@ class StreamError(AllmError):
 
 
 class ToolError(AllmError):
-    """A tool call failed; `__cause__` is the handler's exception, which the model never sees."""
+    """A tool call failed; `__cause__` is the handler's exception, which the model never sees.
+
+    A handler raises it to tell the model what is wrong: `raise ToolError("there is no such city")`.
+    """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(ToolReason))
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "tool_name", "tool_call_id")
 
     def __init__(
-        self, message: str, *, reason: ToolReason, tool_name: str | None = None, tool_call_id: str | None = None
+        self,
+        message: str,
+        *,
+        reason: ToolReason = "handler_raised",
+        tool_name: str | None = None,
+        tool_call_id: str | None = None,
     ) -> None:
         super().__init__(message, reason=reason)
         self.tool_name = tool_name
