@@ -30,6 +30,7 @@ class DemoServer:
 
     Attributes:
         failed: How often each question was refused.
+        answered: How many answers there were, which are their ids.
         kept: The turns up to each answer of the Responses API, by its id.
         cached: The beginnings of prompts that Anthropic was told to keep.
         batches: The answers of each batch by its id.
@@ -37,6 +38,7 @@ class DemoServer:
 
     services: Services = attrs.Factory(lambda: Services(models=MODELS))
     failed: Counter[str] = attrs.Factory(Counter)
+    answered: int = 0
     kept: dict[str, list[Turn]] = attrs.Factory(dict)
     cached: set[str] = attrs.Factory(set)
     batches: dict[str, Any] = attrs.Factory(dict)
@@ -68,6 +70,7 @@ class DemoServer:
             self.failed[asked.question] += 1
             if self.failed[asked.question] <= TIMES[fails[2]]:
                 return Reply.error(provider, int(fails[1]), retry_after=0.01)
+        self.answered += 1
         reply = answer(body, asked, say(asked))
         waits = re.search(r"Take (\d+) seconds", asked.question)
         return attrs.evolve(reply, first_delay=float(waits[1])) if waits else reply
@@ -77,7 +80,7 @@ class DemoServer:
     def _chat(self, body: dict[str, Any], asked: Asked, said: Said) -> Reply:
         probabilities = [{"token": word, "logprob": -len(word) / 8, "top_logprobs": []} for word in said.words]
         if body.get("stream") and not body.get("logprobs"):
-            return Reply.script("openai", _items(asked, said), model=body["model"])
+            return Reply.script("openai", _items(asked, said), model=body["model"], id=f"chatcmpl-{self.answered}")
         message: dict[str, Any] = {"role": "assistant", "content": said.text or None}
         if said.calls:
             message["tool_calls"] = [
@@ -87,7 +90,7 @@ class DemoServer:
         reason = "tool_calls" if said.calls else "length" if said.cut else "stop"
         counts = {"prompt_tokens": asked.words, "completion_tokens": said.size}
         counts["total_tokens"] = asked.words + said.size
-        whole = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": body["model"]}
+        whole = {"id": f"chatcmpl-{self.answered}", "object": "chat.completion", "created": 1, "model": body["model"]}
         choice = {"index": 0, "finish_reason": reason}
         if body.get("logprobs"):
             choice["logprobs"] = {"content": probabilities}
@@ -113,7 +116,7 @@ class DemoServer:
         return Asked(turns=turns, tools=tools, schema=schema, **_choice(body), most=body.get("max_output_tokens"))
 
     def _responses(self, body: dict[str, Any], asked: Asked, said: Said) -> Reply:
-        id = f"resp_{len(self.kept)}"
+        id = f"resp_{self.answered}"
         self.kept[id] = [*asked.turns, Turn(role="assistant", text=said.text)]
         thinks = bool((body.get("reasoning") or {}).get("summary"))
         if body.get("stream"):
@@ -148,7 +151,8 @@ class DemoServer:
         thinks = body.get("thinking", {}).get("type", "disabled") != "disabled"
         if body.get("stream"):
             counts = {"cached_input_tokens": read, "cache_write_input_tokens": written}
-            return Reply.script("anthropic", _items(asked, said, thinks=thinks, **counts), model=body["model"])
+            items = _items(asked, said, thinks=thinks, **counts)
+            return Reply.script("anthropic", items, model=body["model"], id=f"msg_{self.answered}")
         content: list[dict[str, Any]] = [{"type": "text", "text": said.text}] if said.text else []
         if said.title is not None:
             place = {"document_index": 0, "document_title": said.title, "start_char_index": 0, "file_id": None}
@@ -161,7 +165,13 @@ class DemoServer:
         usage = {"input_tokens": asked.words - read - written, "output_tokens": said.size}
         usage |= {"cache_read_input_tokens": read, "cache_creation_input_tokens": written}
         reason = "tool_use" if said.calls else "max_tokens" if said.cut else "end_turn"
-        whole = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": content}
+        whole = {
+            "id": f"msg_{self.answered}",
+            "type": "message",
+            "role": "assistant",
+            "model": body["model"],
+            "content": content,
+        }
         return _json({**whole, "stop_reason": reason, "stop_sequence": None, "usage": usage})
 
     def _cache(self, body: dict[str, Any]) -> tuple[int, int]:

@@ -40,6 +40,13 @@ def test_every_program_of_another_package_has_its_pair():
         assert text.count("```py\n") == len(PAIR.findall(text)), page.name
 
 
+def test_every_page_has_the_calls_that_people_use_most():
+    """Ten or more of each package run; the page about the Elixir original, whose programs cannot, has none."""
+    counts = {page.stem: len(PAIR.findall(page.read_text("utf-8"))) for page in PAGES.glob("*.md")}
+    assert counts.pop("elixir") == 0
+    assert [page for page, count in counts.items() if count < 10] == []
+
+
 async def output(python, program, folder):
     """What a program prints, in a folder of its own and with a server of its own."""
     names = ("PATH", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "LANG", "TMPDIR")
