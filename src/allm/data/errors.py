@@ -332,10 +332,7 @@ class StreamError(AllmError):
 
 
 class ToolError(AllmError):
-    """A tool call failed; `__cause__` is the handler's exception, which the model never sees.
-
-    A handler raises it to tell the model what is wrong: `raise ToolError("there is no such city")`.
-    """
+    """A tool call failed, as its handler says or in another way; the model never sees `__cause__`."""
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(ToolReason))
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "tool_name", "tool_call_id")
