@@ -5,7 +5,6 @@ Beside chat it has what `allm.testing.Services` has, batches, and the conversati
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from allm import SourcePlace, fake
 from allm.testing import RecordedRequest, Reply, Services
 from allm.testing.wire_formats import Provider
 from migrate.demo_model import Asked, Said, Turn, say
+from migrate.demo_requests import media_of, of_anthropic, of_chat, text_of, tool_choice_of
 
 MODELS = ("gpt-4o-mini", "gpt-5-mini", "claude-haiku-4-5", "claude-3-haiku")
 TIMES = {"": 1_000_000, "once": 1, "twice": 2}
@@ -49,7 +49,7 @@ class DemoServer:
         if "/batches" in path:
             return self._batch(path, request)
         if path.endswith("/count_tokens"):
-            return Reply.json({"input_tokens": _of_anthropic(request.json()).words})
+            return Reply.json({"input_tokens": of_anthropic(request.json()).words})
         for end, provider, answer in (
             ("/messages", "anthropic", self._anthropic),
             ("/responses", "openai_responses", self._responses),
@@ -65,7 +65,7 @@ class DemoServer:
         """The reply to a chat: the error that the question asks for, or of an unknown model, or what the model says."""
         if body["model"] not in MODELS:
             return Reply.error(provider, 404, message=f"There is no model {body['model']}.")
-        asked = {"anthropic": _of_anthropic, "openai": _of_chat, "openai_responses": self._of_responses}[provider](body)
+        asked = {"anthropic": of_anthropic, "openai": of_chat, "openai_responses": self._of_responses}[provider](body)
         if fails := re.search(r"Fail with (\d+) ?(once|twice|)", asked.question):
             self.failed[asked.question] += 1
             if self.failed[asked.question] <= TIMES[fails[2]]:
@@ -108,12 +108,14 @@ class DemoServer:
         turns += [Turn(role="system", text=body["instructions"])] if body.get("instructions") else []
         for item in items:
             if item.get("type") == "function_call_output":
-                turns.append(Turn(role="tool", text=_text(item["output"]), result=True))
+                turns.append(Turn(role="tool", text=text_of(item["output"]), result=True))
             elif item.get("role"):
-                turns.append(Turn(role=item["role"], text=_text(item["content"]), media=_media(item["content"])))
+                turns.append(Turn(role=item["role"], text=text_of(item["content"]), media=media_of(item["content"])))
         tools = {tool["name"]: tool["parameters"] for tool in body.get("tools", ()) if tool["type"] == "function"}
         schema = body.get("text", {}).get("format", {}).get("schema")
-        return Asked(turns=turns, tools=tools, schema=schema, **_choice(body), most=body.get("max_output_tokens"))
+        return Asked(
+            turns=turns, tools=tools, schema=schema, **tool_choice_of(body), most=body.get("max_output_tokens")
+        )
 
     def _responses(self, body: dict[str, Any], asked: Asked, said: Said) -> Reply:
         id = f"resp_{self.answered}"
@@ -230,68 +232,6 @@ class DemoServer:
         of_openai = {"status": "completed", "output_file_id": self.batches[id], "object": "batch", "endpoint": ""}
         made = {"created_at": DAY, "expires_at": DAY, "type": "message_batch"}
         return {"id": id, **of_anthropic, **of_openai, **made}
-
-
-# --- what a request says ---
-
-
-def _of_chat(body: dict[str, Any]) -> Asked:
-    turns = [
-        Turn(
-            role=one["role"],
-            text=_text(one.get("content")),
-            media=_media(one.get("content")),
-            result=one["role"] == "tool",
-        )
-        for one in body["messages"]
-    ]
-    tools = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in body.get("tools") or ()}
-    schema = (body.get("response_format") or {}).get("json_schema", {}).get("schema")
-    most = body.get("max_completion_tokens") or body.get("max_tokens")
-    return Asked(turns=turns, tools=tools, schema=schema, **_choice(body), most=most)
-
-
-def _of_anthropic(body: dict[str, Any]) -> Asked:
-    turns = [Turn(role="system", text=_text(body["system"]))] if body.get("system") else []
-    for message in body["messages"]:
-        content = message["content"]
-        blocks = [] if isinstance(content, str) else content
-        results = [block for block in blocks if block["type"] == "tool_result"]
-        turns += [Turn(role="user", text=_text(block["content"]), result=True) for block in results]
-        if len(results) < len(blocks) or isinstance(content, str):
-            cited = [block for block in blocks if (block.get("citations") or {}).get("enabled")]
-            sources = [(block["title"], block["source"]["data"]) for block in cited]
-            turns.append(Turn(role=message["role"], text=_text(content), media=_media(content), sources=sources))
-    tools = {tool["name"]: tool["input_schema"] for tool in body.get("tools", ()) if "input_schema" in tool}
-    schema = body.get("output_config", {}).get("format") or body.get("output_format") or {}
-    return Asked(turns=turns, tools=tools, schema=schema.get("schema"), **_choice(body), most=body.get("max_tokens"))
-
-
-def _choice(body: dict[str, Any]) -> dict[str, bool]:
-    given = body.get("tool_choice") or "auto"
-    word = given if isinstance(given, str) else given.get("type")
-    return {"may_call": word != "none", "must_call": word not in ("auto", "none")}
-
-
-def _text(content: Any) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    return "".join(part.get("text") or "" for part in content)
-
-
-def _media(content: Any) -> list[str]:
-    """What kind of files a message shows, and how large each is."""
-    found = []
-    for part in content if isinstance(content, list) else ():
-        url = part.get("image_url") or part.get("file_data") or part.get("file", {}).get("file_data") or ""
-        url = url if isinstance(url, str) else url["url"]
-        source = part.get("source", {})
-        kind, data = source.get("media_type"), source.get("data")
-        if url.startswith("data:"):
-            kind, _, data = url.removeprefix("data:").partition(";base64,")
-        if data and kind != "text/plain":
-            found.append(f"{kind} of {len(base64.b64decode(data))} bytes")
-    return found
 
 
 def _items(asked: Asked, said: Said, *, thinks: bool = False, **counts: int) -> list[Any]:
