@@ -231,7 +231,7 @@ def hosts(session: nox.Session) -> None:
 
 PEERS = {
     "anthropic": ["anthropic==2.14.0"],
-    "langchain": ["langchain==1.5.2", "langchain-openai==1.7.4"],
+    "langchain": ["langchain==1.5.2", "langchain-openai==1.7.4", "numpy==2.4.6"],
     "litellm": ["litellm==1.110.2"],
     "openai": ["openai==3.57.0"],
     "pydantic-ai": ["pydantic-ai-slim[openai]==2.68.0"],

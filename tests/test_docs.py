@@ -10,10 +10,11 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -221,3 +222,86 @@ def test_the_adapter_of_the_guide_is_short_and_uses_public_names_only():
     modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     assert modules == {"allm", "allm.adapters"}
     assert len(example.splitlines()) <= 60
+
+
+TEXT_BLOCK = re.compile(r"^\s*```.*?^\s*```$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"`([^`\n]+)`")
+NAME = re.compile(r"(?<![\w./:@-])allm(?:\.[A-Za-z_]\w*)+")
+OF_OPENTELEMETRY = {
+    "allm.attempt",
+    "allm.provider",
+    "allm.model",
+    "allm.retry.attempt",
+    "allm.retry.delay",
+    "allm.cancelled",
+}
+"""Attributes, which begin as names of the library do."""
+
+
+def exists(name: str) -> bool:
+    """Whether `allm.a.b` is a module, a value in one, an attribute of a class or a field of its instances."""
+    found: Any = allm
+    for part in name.split(".")[1:]:
+        if isinstance(found, type) and attrs.has(found) and part in attrs.fields_dict(found):
+            return True
+        if not hasattr(found, part):
+            if not (isinstance(found, types.ModuleType) and importlib.util.find_spec(f"{found.__name__}.{part}")):
+                return False
+            importlib.import_module(f"{found.__name__}.{part}")
+        found = getattr(found, part)
+    return True
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.stem
+)
+def test_the_names_in_the_text_exist(page):
+    """Whatever a page calls `allm.something` can be imported by this name; its examples are run by other tests."""
+    text = TEXT_BLOCK.sub("", page.read_text("utf-8"))
+    names = {name for code in CODE.findall(text) for name in NAME.findall(code)} - OF_OPENTELEMETRY
+    assert [name for name in sorted(names) if not exists(name)] == []
+
+
+MODULES = (allm, allm.adapters, allm.models, allm.providers, allm.session, allm.testing)
+NOT_OURS = {"Class", "False", "None", "Spans", "TestModel", "True", "TypeError"}
+VARIABLES = {
+    "engine": [allm.Engine],
+    "error": [allm.AdapterError, allm.ValidationError],
+    "event": [allm.telemetry.TelemetryEvent],
+    "events": [allm.EventStream, allm.session.SessionStream],
+    "image": [allm.Image],
+    "message": [allm.Message],
+    "response": [allm.Response],
+    "result": [allm.ChatResult],
+    "session": [allm.Session],
+    "step": [allm.StepResult],
+    "thread": [allm.Thread],
+    "usage": [allm.Usage],
+}
+"""What a page calls so."""
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/migrate").glob("*.md")), ids=lambda page: page.stem)
+def test_the_right_columns_name_what_exists(page):
+    """Where somebody who moves looks a name up, each class, argument and attribute is one of the library."""
+    rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| ")]
+    cells = [row.strip(" |").rpartition(" | ")[2] for row in rows]
+    codes = [re.sub(r'"[^"]*"', '""', code) for cell in cells for code in CODE.findall(cell)]
+    public = {name: getattr(module, name) for module in MODULES for name in module.__all__}
+    arguments = set(allm.CallOptions.__annotations__)
+    for value in public.values():
+        with suppress(TypeError, ValueError):  # not to be called, or of C
+            arguments |= set(inspect.signature(value).parameters)
+    classes = {name for code in codes for name in re.findall(r"(?<![\w.])[A-Z][a-z]\w+", code)}
+    given = {name for code in codes for name in re.findall(r"(\w+)=(?!=)", code)}
+    attributes = {found for code in codes for found in re.findall(r"(?<![\w.])(\w+)\.(\w+)", code)}
+    missing = [f"{name}.{attribute}" for name, attribute in attributes if not _has(name, attribute)]
+    assert (classes - public.keys() - NOT_OURS, given - arguments, missing) == (set(), set(), [])
+    assert len(codes) > 20
+
+
+def _has(variable: str, attribute: str) -> bool:
+    """Whether what a page calls `variable` has this attribute; other names are not the library's."""
+    kinds = VARIABLES.get(variable, ())
+    fields = [attrs.fields_dict(kind) if attrs.has(kind) else getattr(kind, "fields", ()) for kind in kinds]
+    return not kinds or any(attribute in (*dir(kind), *names) for kind, names in zip(kinds, fields, strict=True))

@@ -493,6 +493,17 @@ async def test_halts_are_values_of_the_step_and_of_the_turn():
     assert (broken.tool_name, broken.tool_call_id) == ("fail", "c0")
 
 
+async def test_a_handler_tells_the_model_what_is_wrong():
+    """A ToolError needs no more than a message: the reason is that the handler raised it, the rest is the call's."""
+
+    def fail(arguments):
+        raise allm.ToolError("there is no such city")
+
+    result = await allm.chat(engine(("fail", {}), tools=[allm.Tool("fail", "F.", handler=fail)]), "go")
+    told = result.steps[0].tool_results[0].text
+    assert told == '{"error":{"type":"handler_raised","message":"there is no such city"}}'
+
+
 async def test_manual_calls_beside_another_halt_are_left_to_the_caller():
     """The halt is the reason, and the manual calls are listed."""
     tools = [allm.Tool("ask", "A.", handler=lambda _: allm.AskUser("?")), allm.Tool("by_hand", "T.", manual=True)]

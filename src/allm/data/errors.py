@@ -333,7 +333,7 @@ class StreamError(AllmError):
 
 
 class ToolError(AllmError):
-    """A call (`tool_call_id`) of a tool (`tool_name`) failed.
+    """A call (`tool_call_id`) of a tool (`tool_name`) failed, as its handler says or in another way.
 
     `__cause__` is the handler's exception, which the model never sees.
     """
@@ -342,7 +342,12 @@ class ToolError(AllmError):
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "tool_name", "tool_call_id")
 
     def __init__(
-        self, message: str, *, reason: ToolReason, tool_name: str | None = None, tool_call_id: str | None = None
+        self,
+        message: str,
+        *,
+        reason: ToolReason = "handler_raised",
+        tool_name: str | None = None,
+        tool_call_id: str | None = None,
     ) -> None:
         super().__init__(message, reason=reason)
         self.tool_name = tool_name
