@@ -82,8 +82,6 @@ if TYPE_CHECKING:
         StreamReason,
         ToolError,
         ToolReason,
-        UnwrapError,
-        UnwrapReason,
         ValidationError,
     )
     from allm.data.events import (
@@ -135,7 +133,7 @@ if TYPE_CHECKING:
     from allm.data.openai_messages import messages_from_openai
     from allm.data.request import JsonSchema, Request, RequestFields, ResponseFormat, ToolChoice, json_schema, request
     from allm.data.rerank import RerankRequest, RerankResponse, RerankResult
-    from allm.data.response import FinishReason, Response, Usage
+    from allm.data.response import FinishReason, Response, UnwrapError, UnwrapReason, Usage
     from allm.data.results import (
         ChatResult,
         FinalizeReport,

@@ -30,7 +30,7 @@ _NAMES = {
         "AdapterError AdapterReason AllmError BudgetExceeded BudgetReason EngineError EngineReason ImageAdapterError "
         "OptionError OptionReason "
         "Path:ErrorPath Problem SessionError SessionReason StreamError StreamReason ToolError ToolReason "
-        "UnwrapError UnwrapReason ValidationError"
+        "ValidationError"
     ),
     "data.events": (
         "AdapterEvent AskUserRequested ChatCompleted CitationAdded Event Failed HostedCallCompleted "
@@ -50,7 +50,7 @@ _NAMES = {
     "data.openai_messages": "messages_from_openai",
     "data.request": "JsonSchema Request RequestFields ResponseFormat ToolChoice json_schema request",
     "data.rerank": "RerankRequest RerankResponse RerankResult",
-    "data.response": "FinishReason Response Usage",
+    "data.response": "FinishReason Response UnwrapError UnwrapReason Usage",
     "data.results": (
         "ChatResult FinalizeReport HaltCause HaltedReason HandlerHalted ManualCalls PendingQuestion StepResult "
         "ToolFailed UserAsked"

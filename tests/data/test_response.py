@@ -195,3 +195,20 @@ def test_the_counts_of_each_modality_add_up():
         "server_tool_use": {"searches": 2},
     }
     assert (allm.Usage(extra={"x": [1, 2]}) + allm.Usage(extra={"x": [3]})).extra == {"x": [3]}
+
+
+def test_parsed_of_a_failed_call_names_the_failure():
+    """What is there of the answer is no JSON, because the call failed: both are told, the failure as the cause."""
+    failure = allm.AdapterError("the line went dead", reason="network_error", provider="fake")
+    response = allm.Response(message=allm.assistant('{"city": "Zu'), finish_reason="error", error=failure)
+    with pytest.raises(allm.ValidationError, match=r"(?s)the call failed: the line went dead.*JSON") as caught:
+        response.parsed(dict[str, str])
+    assert caught.value.reason == "invalid_output"
+    assert caught.value.__cause__ is failure
+
+
+def test_parsed_of_an_answer_that_was_whole_before_the_failure():
+    """It is there, so it is given."""
+    failure = allm.AdapterError("the line went dead", reason="network_error")
+    response = allm.Response(message=allm.assistant('{"city": "Zug"}'), finish_reason="error", error=failure)
+    assert response.parsed(dict[str, str]) == {"city": "Zug"}

@@ -16,7 +16,7 @@
     └── BulkError               a bulk run ended before its inputs did
 
 An error with a value is defined beside that value: `EmbeddingAdapterError` in `data/embedding.py`,
-`SessionConflict` in `data/session.py`, `BulkError` in `data/bulk.py`.
+`UnwrapError` in `data/response.py`, `SessionConflict` in `data/session.py`, `BulkError` in `data/bulk.py`.
 
 Every error has a `reason` from a closed set (a `Literal` per class), a message that says what happened, what was
 expected and what to do, and fields for the facts in the message. Errors are values: they compare by their fields, and
@@ -42,7 +42,6 @@ from allm.data.remedies import (
     SessionReason as SessionReason,
     StreamReason as StreamReason,
     ToolReason as ToolReason,
-    UnwrapReason as UnwrapReason,
     with_facts,
 )
 
@@ -60,7 +59,6 @@ __all__ = [
     "SessionError",
     "StreamError",
     "ToolError",
-    "UnwrapError",
     "ValidationError",
 ]
 
@@ -382,17 +380,6 @@ class SessionError(AllmError):
         super().__init__(message, reason=reason)
         self.session = session
         self.retryable: bool = reason == "unavailable" if retryable is None else retryable
-
-
-class UnwrapError(AllmError):
-    """`unwrap` was called with a response that did not end cleanly."""
-
-    reasons: ClassVar[frozenset[str]] = frozenset(get_args(UnwrapReason))
-    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "finish_reason")
-
-    def __init__(self, message: str, *, reason: UnwrapReason, finish_reason: str | None = None) -> None:
-        super().__init__(message, reason=reason)
-        self.finish_reason = finish_reason
 
 
 class BudgetExceeded(AllmError):

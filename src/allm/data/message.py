@@ -110,9 +110,8 @@ class Message(_Checked):
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls the model asks for, in order."""
         # Every turn looks through its whole conversation for calls, so a plain text must cost next to nothing.
-        return (
-            () if isinstance(self.content, str) else tuple(part for part in self.content if isinstance(part, ToolCall))
-        )
+        content = self.content
+        return () if isinstance(content, str) else tuple(part for part in content if isinstance(part, ToolCall))
 
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
@@ -331,10 +330,9 @@ _NOTHING = _Beginning()
 
 @frozen
 class Thread(_Checked):
-    """A conversation. `add` returns a new thread and leaves this one unchanged.
+    """A conversation: messages, the oldest first. `add` returns a new thread and leaves this one unchanged.
 
     Attributes:
-        messages: The messages, the oldest first.
         metadata: Your own data; it is not sent.
     """
 

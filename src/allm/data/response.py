@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
 
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
@@ -17,11 +17,12 @@ from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
 from allm.data.one_line import Printer, one_line
 from allm.data.problems import headers_field, mapping_field
+from allm.data.remedies import UnwrapReason as UnwrapReason
 
 if TYPE_CHECKING:
     from allm.data.types.shapes import Shape
 
-__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage", "parse_answer"]
+__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "UnwrapError", "UnwrapReason", "Usage", "parse_answer"]
 
 T = TypeVar("T")
 OutputT = typing_extensions.TypeVar("OutputT", default=Any)
@@ -142,6 +143,17 @@ def parse_answer(message: Message, hint: Any, shape: Shape | None = None) -> Any
     return parse_text(text, hint, shape)
 
 
+class UnwrapError(AllmError):
+    """`unwrap` was called with a response that did not end cleanly."""
+
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(UnwrapReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "finish_reason")
+
+    def __init__(self, message: str, *, reason: UnwrapReason, finish_reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.finish_reason = finish_reason
+
+
 @frozen
 class _OutputType:
     """A response's output type on its way through pickle or copy.
@@ -212,7 +224,7 @@ class Response(Generic[OutputT_co]):
 
         Raises:
             ValidationError: `invalid_output`: not JSON or not a valid instance, with every problem; the text is still
-                in `output_text`. Without any type: `missing_output_type`.
+                in `output_text`. After a failure, it is raised from that. Without any type: `missing_output_type`.
         """
         wanted = cls if cls is not None else self.output_type
         if wanted is None:
@@ -221,7 +233,13 @@ class Response(Generic[OutputT_co]):
                 "A response that was read from JSON has none, nor has one from a pickle if it cannot be imported"
             )
             raise ValidationError([Problem((), "missing_output_type", sentence)], reason="invalid_output")
-        return parse_answer(self.message, wanted)
+        try:
+            return parse_answer(self.message, wanted)
+        except ValidationError as error:
+            if self.error is None:
+                raise
+            message = f"there is no whole answer, since the call failed: {self.error}\n{error.message}"
+            raise ValidationError(error.problems, reason="invalid_output", message=message) from self.error
 
     def __getstate__(self) -> dict[str, Any]:
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}

@@ -12,8 +12,8 @@ from typing import Any, Unpack, overload
 import trio
 from typing_extensions import TypeForm
 
-from allm.data.errors import Problem, UnwrapError, ValidationError
-from allm.data.response import FinishReason, OutputT, Response
+from allm.data.errors import Problem, ValidationError
+from allm.data.response import FinishReason, OutputT, Response, UnwrapError
 from allm.data.results import ChatResult, StepResult
 from allm.data.tool import Tool
 from allm.data.toolset import Toolset

@@ -41,7 +41,6 @@ from allm.data.errors import (
     SessionError,
     StreamError,
     ToolError,
-    UnwrapError,
     ValidationError,
 )
 from allm.data.events import Event
@@ -57,7 +56,7 @@ from allm.data.moderation import ModerationInput, ModerationRequest, ModerationR
 from allm.data.problems import shown
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
 from allm.data.rerank import RerankRequest, RerankResponse, RerankResult
-from allm.data.response import Response, Usage
+from allm.data.response import Response, UnwrapError, Usage
 from allm.data.results import (
     CallHalt,
     ChatResult,
