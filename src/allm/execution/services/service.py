@@ -24,15 +24,16 @@ ResponseT = TypeVar("ResponseT")
 class UnaryOptions(TypedDict, total=False):
     """Options of every service call. Times are in seconds.
 
-    model: The model id; default: that of the request, then the engine's for this service (`image_model`, ...).
-    options: Fields added to the provider's request body, over those of the request, the engine and the application.
-    api_key: Key for this call; wins over every other source.
-    headers: Sent with each request; each replaces the adapter's of the same name.
-    base_url: Where to send the requests, in place of the adapter's address.
-    request_id: Your own id, for tracing.
-    request_timeout: Limit of the whole call, retries included; none by default.
-    first_event_timeout: Longest wait for the response to one request (300).
-    retry: The retry policy; None never retries.
+    Attributes:
+        model: The model id; default: that of the request, then the engine's for this service (`image_model`, ...).
+        options: Fields added to the provider's request body, over those of the request, the engine and the application.
+        api_key: Key for this call; wins over every other source.
+        headers: Sent with each request; each replaces the adapter's of the same name.
+        base_url: Where to send the requests, in place of the adapter's address.
+        request_id: Your own id, for tracing.
+        request_timeout: Limit of the whole call, retries included; none by default.
+        first_event_timeout: Longest wait for the response to one request (300).
+        retry: The retry policy; None never retries.
     """
 
     model: str | None
