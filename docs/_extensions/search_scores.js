@@ -8,8 +8,10 @@ var Scorer = {
   partialTitle: 7,
   term: 5,
   partialTerm: 2,
-  score: ([page, , , description, score, , kind]) => {
+  score: ([page, title, , description, score, , kind]) => {
     if (kind === "object" && /^Python (attribute|method|property)/.test(description)) return score - 14;
+    if (/^Python module/.test(description)) score -= 2;
+    if (kind === "object") return score - title.split(".").length; // allm.generate before allm.aio.generate
     if (kind === "text" && /^(reference|migrate)\//.test(page)) return score - 4; // guides come first
     return score;
   },
