@@ -274,7 +274,7 @@ def test_every_public_name_is_found_in_full(search):
 
 
 def test_every_public_name_is_found_alone(search):
-    """Typed without its module, the first five results have an object of that name, or the page of its module."""
+    """Typed without its module, the first five results have an object of that name."""
     names = sorted({name.rpartition(".")[2] for name in public_names()})
     found = search([*names, "no_such_name_at_all"])
     assert found.pop("no_such_name_at_all") == []
@@ -290,7 +290,7 @@ def test_pages_for_language_models():
     assert [text[:50] for text in texts if "{toctree}" in text or "{eval-rst}" in text or len(text) < 300] == []
 
 
-def test_every_page_says_what_it_is_about(wide, site):
+def test_every_page_says_what_it_is_about():
     """For a search engine: a title and a description of its own, which is its first paragraph."""
     heads = {}
     for name in WRITTEN:
