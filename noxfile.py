@@ -375,7 +375,8 @@ def docs(session: nox.Session) -> None:
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "docs", "tests", "browser")
     site = Path("docs/_build/html")
-    session.run("sphinx-build", "-W", "--keep-going", "-q", "-j", "auto", "-b", "html", "docs", str(site))
+    # Without -E a second build forgets the words of search_words.toml, which Sphinx does not keep.
+    session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "-j", "auto", "-b", "html", "docs", str(site))
     env = {"ALLM_CHROMIUM": _chromium(session), "ALLM_SITE": str(site.resolve())}
     session.run("pytest", "-q", "tests/browser/test_site.py", *session.posargs, env=env)
     session.run("python", "scripts/site_screenshots.py", "docs/_build/screenshots", env=env)

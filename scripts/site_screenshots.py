@@ -1,6 +1,6 @@
-"""Photograph pages of the built documentation, on a wide and on a narrow screen.
+"""Photograph every page of the built documentation, whole: on a wide screen in light, on a narrow one in dark.
 
-python scripts/site_screenshots.py FOLDER    # ALLM_SITE names the built pages, ALLM_CHROMIUM the browser
+python scripts/site_screenshots.py FOLDER [PAGE ...]    # ALLM_SITE names the built pages, ALLM_CHROMIUM the browser
 """
 
 from __future__ import annotations
@@ -11,25 +11,31 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-PAGES = ("index", "tutorial", "tools", "structured", "cancellation", "reference")
-WIDTHS = (1280, 400)
+SCREENS = ((1280, "light"), (400, "dark"))
+HEIGHT = 900
+LONGEST = 12_000  # pixels: Chromium paints nothing below 16384
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
-def main(folder: Path) -> None:
-    """Write a picture for each page and width."""
+def main(folder: Path, names: list[str]) -> None:
+    """Write a picture for each page and screen, such as `tools-400.png`."""
     site = Path(os.environ["ALLM_SITE"]).resolve()
+    found = [path.relative_to(site).with_suffix("").as_posix() for path in sorted(site.rglob("*.html"))]
+    names = names or [name for name in found if not name.startswith("_")]
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ["ALLM_CHROMIUM"], args=OPTIONS)
-        for width in WIDTHS:
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            for name in PAGES:
+        for width, scheme in SCREENS:
+            page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
+            for name in names:
                 page.goto((site / f"{name}.html").as_uri())
-                page.screenshot(path=folder / f"{name}-{width}.png")
+                length = min(page.evaluate("document.documentElement.scrollHeight"), LONGEST)
+                clip = {"x": 0, "y": 0, "width": width, "height": length}
+                path = folder / f"{name.replace('/', '-')}-{width}.png"
+                page.screenshot(path=path, full_page=True, clip=clip)
         browser.close()
-    print(f"{len(PAGES) * len(WIDTHS)} pictures in {folder}")
+    print(f"{len(names) * len(SCREENS)} pictures in {folder}")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -37,12 +37,17 @@ QUESTIONS = {
 }
 
 
+def in_sidebar(text: str) -> Iterator[str]:
+    """The entries of the tables of contents: pages, or titles followed by `<page>`."""
+    for entry in ENTRY.findall(text):
+        yield from (re.sub(r".*<(.*)>", r"\1", line) for line in entry.splitlines() if line and line[0] != ":")
+
+
 def linked(page: str) -> set[str]:
     """The pages that a reader of a page can click on: in its text, and in the sidebar of the index."""
     text = (DOCS / f"{page}.md").read_text("utf-8")
     names = set(LINK.findall(CODE.sub("", text)))
-    for entry in ENTRY.findall(text):
-        names |= {line for line in entry.splitlines() if line and not line.startswith(":")}
+    names |= set(in_sidebar(text))
     return {name for name in names if (DOCS / f"{name}.md").exists()}
 
 
@@ -65,7 +70,7 @@ def test_a_heading_has_the_word_of_the_question(question):
 
 def test_every_page_is_in_the_sidebar():
     """A page that is in no table of contents is found by nobody."""
-    listed = {name for entry in ENTRY.findall((DOCS / "index.md").read_text("utf-8")) for name in entry.splitlines()}
+    listed = set(in_sidebar((DOCS / "index.md").read_text("utf-8")))
     assert {path.stem for path in DOCS.glob("*.md")} - {"index"} <= listed
 
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 BEGIN, END = "<!-- results: written by benchmarks/side_by_side -->", "<!-- end of results -->"
-COLOURS = {"allm": "#d1495b", "bare": "#777777"}
-OTHERS = "#9db4c0"
+# Of a brightness that can be read on a white page and on a black one, since the pictures have no background.
+COLOURS = {"allm": "#d1495b", "bare": "#888888"}
+OTHERS = "#6f93a8"
+TEXT = "#7b828c"
+WIDTH = 5.5  # inches; on a phone they are three quarters of that, where text of 10 points can still be read
 
 Results = dict[str, Any]
 
@@ -18,8 +21,8 @@ def write(document: Results, table: str, docs: Path) -> None:
     before, _, rest = page.read_text("utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     page.write_text(f"{before}{BEGIN}\n\n{conditions(document)}\n\n{table}\n\n{END}{after}", "utf-8")
-    ratios(document, docs / "benchmarks-ratios.png")
-    growth(document, docs / "benchmarks-growth.png")
+    ratios(document, docs / "benchmarks-ratios.svg")
+    growth(document, docs / "benchmarks-growth.svg")
 
 
 def conditions(document: Results) -> str:
@@ -36,50 +39,49 @@ def ratios(document: Results, path: Path) -> None:
     """Bars for the rows that compare with the bare loop, one below the other, on a logarithmic scale."""
     plt = pyplot()
     rows = [row for row in document["rows"] if not row["sizes"] and "bare" in row["measures"][0]["candidates"]]
-    figure, axes = plt.subplots(figsize=(9, 0.22 * sum(len(row["measures"][0]["candidates"]) + 1 for row in rows)))
+    lines = sum(len(row["measures"][0]["candidates"]) + 0.7 for row in rows)  # a title in the place of "bare"
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.22 * lines))
     labels: list[str] = []
-    places: list[int] = []
-    place = 0
+    places: list[float] = []
+    place = 0.0
     for row in rows:
+        axes.text(0.55, place, row["name"], va="center", fontweight="bold")
         for name, found in row["measures"][0]["candidates"].items():
             if name != "bare":
+                place += 1
                 ratio = found["at"][0]["ratio"]
                 axes.barh(place, ratio, color=COLOURS.get(name, OTHERS))
-                axes.text(ratio, place, f" {ratio:.1f}", va="center", fontsize=7)
-                labels.append(f"{row['name']}: {name}")
+                axes.text(ratio, place, f" {ratio:.1f}", va="center")
+                labels.append(name)
                 places.append(place)
-                place += 1
-        place += 1
+        place += 1.7
     axes.set_xscale("log")
+    axes.set_xlim(0.5, 450)
     axes.axvline(1, color=COLOURS["bare"], linewidth=1)
-    axes.set_yticks(places, labels, fontsize=7)
-    axes.invert_yaxis()
-    axes.margins(y=0.01)
-    axes.set_xlabel("cost, as a multiple of a bare loop's (logarithmic)")
+    axes.set_yticks(places, labels)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(place - 1, -0.8)
+    axes.set_xlabel("cost, as a multiple of a bare loop's")
     finish(figure, path)
 
 
 def growth(document: Results, path: Path) -> None:
-    """Cost over size, for the rows that run for several sizes."""
+    """Cost over size, for the rows that run for several sizes, one below the other."""
     plt = pyplot()
     drawn = [(row, measure) for row in document["rows"] if row["sizes"] for measure in row["measures"]]
-    columns = 2
-    figure, grid = plt.subplots(
-        -(-len(drawn) // columns), columns, figsize=(9, 3 * -(-len(drawn) // columns)), squeeze=False
-    )
-    for axes in grid.flat:
-        axes.set_visible(False)
-    for axes, (row, measure) in zip(grid.flat, drawn, strict=False):
-        axes.set_visible(True)
+    figure, grid = plt.subplots(len(drawn), figsize=(WIDTH, 2.6 * len(drawn)), squeeze=False)
+    for axes, (row, measure) in zip(grid.flat, drawn, strict=True):
         for name, found in measure["candidates"].items():
-            colour = COLOURS.get(name)
             values = [size["median"] for size in found["at"]]
-            axes.plot(row["sizes"], values, marker="o", color=colour, label=f"{name} ({found['exponent']:.2f})")
+            label = f"{name} ({found['exponent']:.2f})"
+            axes.plot(row["sizes"], values, marker="o", color=COLOURS.get(name), label=label)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_title(row["name"], fontsize=9)
-        axes.set_ylabel(measure["unit"], fontsize=8)
-        axes.legend(fontsize=7, title="exponent in brackets", title_fontsize=7)
+        axes.set_title(f"{row['name']}, {measure['unit']}")
+        axes.set_xticks(row["sizes"], [f"{size:,}" for size in row["sizes"]])
+        axes.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.legend(title="exponent in brackets", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     finish(figure, path)
 
 
@@ -89,9 +91,12 @@ def pyplot() -> Any:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
+    plt.rcParams.update({"font.size": 10, "svg.fonttype": "none", "svg.hashsalt": "allm", "axes.facecolor": "none"})
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    plt.rcParams.update(dict.fromkeys(coloured, TEXT))
     return plt
 
 
 def finish(figure: Any, path: Path) -> None:
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, transparent=True, metadata={"Date": None})
