@@ -15,6 +15,7 @@ from sphinx.domains.python import ModuleEntry, ObjectEntry
 import allm
 
 PUBLIC = re.compile(r"allm(\.\w+)+")
+MODULES = re.compile(r"~?\b(?:allm|collections|typing|typing_extensions)\.(?:\w+\.)*~?(\w+)")
 PLACES = (nodes.section, nodes.entry)  # the page's own text and tables, not the docstrings in it
 
 # Calls return these; users construct none, so how that is done is not shown. A protocol has no constructor.
@@ -58,8 +59,7 @@ def put_types_beside_names(_app, _what, _name, _object, _options, lines):
         if line.startswith(".. attribute::"):
             attribute = len(result) + 1
         if attribute and line.startswith("   :type:"):
-            shown = re.sub(r"\b(?:allm|collections|typing|typing_extensions)\.(?:\w+\.)*(\w+)", r"\1", line)
-            result.insert(attribute, shown)
+            result.insert(attribute, MODULES.sub(r"\1", line))
             attribute = 0
         else:
             result.append(line)
@@ -81,7 +81,9 @@ def show_signature(_app, what, _name, found, _options, signature, returns):
     if what == "class" and (found.__name__ in RETURNED or signature == NO_CONSTRUCTOR):
         return "", ""
     signature = re.sub(r"attr_dict\['(\w+)'\]\.default", value, signature)
-    return re.sub(r"= ?NOTHING\b", "= ...", signature), returns
+    signature = re.sub(r"= ?NOTHING\b", "= ...", signature)
+    # Where it has to write a type by itself, as it does with a ParamSpec, Sphinx puts the module before each name.
+    return MODULES.sub(r"\1", signature) if "~" in signature else signature, returns
 
 
 def give_names_places(app, doctree):
