@@ -28,6 +28,8 @@ READS = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sq
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a database to read."""
+    if not path.is_file():
+        sys.exit(f"there is no file {path}")
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 

@@ -4,8 +4,8 @@
     ALLM_MODEL=anthropic:claude-sonnet-4-6 python examples/deadline.py # a real model; its key from the environment
 
 Your own program has `engine = allm.Engine.from_model("provider:id")` in the place of `demo.engine()`, and no function
-that plays the model. What one of these programs cannot go on after, such as a missing key, and Ctrl-C, end it with one
-line instead of a traceback.
+that plays the model. What one of these programs cannot go on after, such as a missing key or file, and Ctrl-C, end it
+with one line instead of a traceback.
 """
 
 from __future__ import annotations
@@ -124,10 +124,14 @@ def _text(content: Any) -> str:
     return " ".join(part.get("text", f"[{part['type']}]") for part in content)
 
 
+# What is no mistake in the program: failures of calls, packages and files that are not there, and its own last word.
+ENDS = allm.AllmError | ImportError | OSError | KeyboardInterrupt | SystemExit
+
+
 def _tell_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     ends = list(_ends(error))
-    if not all(isinstance(end, allm.AllmError | ImportError | KeyboardInterrupt) for end in ends):
-        sys.__excepthook__(kind, error, trace)  # a mistake in the program
+    if not all(isinstance(end, ENDS) for end in ends):
+        sys.__excepthook__(kind, error, trace)
         return
     for text in dict.fromkeys(str(end) or "interrupted" for end in ends):
         print(text, file=sys.stderr)

@@ -97,11 +97,11 @@ async def main(url: str, *commands: list[str]) -> None:
     for name, *words in commands:
         async with allm.session.open_store(url) as store, demo.engine(answer, tools=[find_order, refund]) as engine:
             match name:
-                case "ask":
+                case "ask" if words[1:]:
                     await ask(store, engine, words[0], " ".join(words[1:]))
-                case "decide":
+                case "decide" if words[1:]:
                     await decide(store, engine, *words)
-                case "waiting":
+                case "waiting" if not words:
                     await waiting(store)
                 case _:
                     sys.exit(__doc__)

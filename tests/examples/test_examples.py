@@ -164,6 +164,26 @@ def test_an_unknown_provider_is_told_in_a_line():
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "ask_database nowhere.db Which?",
+        "compare_models nowhere.jsonl",
+        "review_changes nowhere",
+        "support_desk ask",
+        "support_desk decide 17",
+        "voice nowhere.wav",
+    ],
+)
+def test_wrong_words_are_told_without_a_traceback(words, tmp_path):
+    """A file that is not there is named; of commands that are not whole, the program's docstring is shown."""
+    name, *rest = words.split()
+    done = run(name, *rest, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "nowhere" in done.stderr or "python examples/" in done.stderr
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
 @pytest.mark.parametrize("name", ["bulk_with_budget", "deadline", "extract_documents"])
 def test_ctrl_c_ends_it_with_a_line(name):
