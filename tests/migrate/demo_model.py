@@ -10,8 +10,9 @@ from typing import Any
 import attrs
 
 PRIMES = (7, 11, 13, 17, 19)
-NUMBERS = ("one", "two", "three", "four", "five")
+NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 CITIES = ("Zug", "Bern", "Chur", "Brig", "Thun")
+MOST_WORDS = 40  # of what an answer repeats: less than any limit that a sample sets
 REFUSAL = re.compile(r"unknown|too (?:long|short|many|few)", re.IGNORECASE)
 
 
@@ -117,17 +118,25 @@ def _talk(asked: Asked) -> str:
     shown = [media for turn in asked.turns if turn.role == "user" for media in turn.media]
     if shown:
         return f"I see {' and '.join(shown)}."
-    if count := re.search(r"Count to (\w+)", asked.question):
+    if count := re.search(rf"Count to ({'|'.join(NUMBERS)})\b", asked.question):
         return " ".join(NUMBERS[: NUMBERS.index(count[1]) + 1])
     if re.search(r"prime|Another", asked.question):
-        return str(PRIMES[len(asked.said("assistant"))])
+        return str(PRIMES[len(asked.said("assistant")) % len(PRIMES)])
     if "my name" in asked.question:
         names = re.findall(r"I am (\w+)", " ".join(asked.said("user")))
         return f"You are {names[-1]}." if names else "You did not say."
     if translated := re.search(r"into (\w+): (.+)", asked.question):
         return f"{translated[2].strip()} ({translated[1]})"
-    terse = any("terse" in text for text in (*asked.said("system"), *asked.said("developer")))
-    return "Nurseries wait." if terse else "A nursery waits for its tasks."
+    told = " ".join((*asked.said("system"), *asked.said("developer")))
+    if "nursery" in asked.question:
+        return "Nurseries wait." if "terse" in told else "A nursery waits for its tasks."
+    # Any other question gets an answer that shows what arrived, so that two programs that ask differently differ.
+    return f"You asked: {_shortened(asked.question)}{f' You told me: {_shortened(told)}' if told else ''}"
+
+
+def _shortened(text: str) -> str:
+    words = text.split(" ")
+    return text if len(words) <= MOST_WORDS else f"{' '.join(words[:MOST_WORDS])} ... ({len(words)} words)"
 
 
 def filled_in(schema: Mapping[str, Any], idea: int = 0, place: str = "") -> dict[str, Any]:
@@ -135,19 +144,23 @@ def filled_in(schema: Mapping[str, Any], idea: int = 0, place: str = "") -> dict
     known = schema.get("$defs", {})
 
     def value(field: Mapping[str, Any]) -> Any:
-        field = known[field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+        if "$ref" in field:
+            return value(known[field["$ref"].rpartition("/")[2]])
+        if choices := field.get("anyOf") or field.get("oneOf") or field.get("allOf"):
+            return value({**field, "anyOf": None, "oneOf": None, "allOf": None, **choices[0]})
         if "enum" in field or "const" in field:
             return field.get("enum", [field.get("const")])[0]
-        match field.get("type"):
+        kind = field.get("type")
+        match kind[0] if isinstance(kind, list) else kind:
             case "object":
                 return {name: value(field["properties"][name]) for name in field.get("required", ())}
             case "array":
-                return [value(field["items"])]
+                return [value(item) for item in field.get("prefixItems") or [field.get("items", {})]]
             case "string":
                 return place or CITIES[idea % len(CITIES)]
             case "integer":
                 return 2 + idea
-            case kind:
-                return {"number": 0.5, "boolean": True}.get(str(kind))
+            case other:
+                return {"number": 0.5, "boolean": True}.get(str(other))
 
     return value({"type": "object", **schema})
