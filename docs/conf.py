@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "reference_names",
     "page_texts",
+    "search_counts",
     "search_words",
 ]
 exclude_patterns = ["_build"]

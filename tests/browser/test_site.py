@@ -222,6 +222,33 @@ ASKED = {
     "whisper": "audio",
 }
 
+# Words that no list has: the page is found by how often it has them, also if another word is nowhere.
+ASKED |= {
+    "async generator": "adapters why-trio cancellation",
+    "azure deployment": "openai",
+    "cancel request": "cancellation",
+    "cheaper model": "models fallback",
+    "cli": "cli",
+    "code interpreter": "hosted-tools",
+    "command line": "cli cli-settings",
+    "corporate proxy": "network",
+    "cost per request": "models budgets telemetry bulk",
+    "file search": "hosted-tools files-api",
+    "how to set system prompt": "tutorial",
+    "human approval": "tools sessions toolsets web-chat",
+    "json mode": "structured",
+    "max_tokens": "limits troubleshooting answers reference/calls",
+    "max_turns": "tools limits steps",
+    "multi agent": "tools recipes",
+    "ollama base url": "compatible local",
+    "partial json": "structured",
+    "pdf input": "documents",
+    "self signed certificate": "network",
+    "sqlite": "sessions bulk deployment",
+    "streaming tokens": "tutorial index",
+    "trio vs asyncio": "why-trio environments",
+}
+
 # What the page of the search does with a query, without the page: [page, title, anchor, ...] of each result.
 SEARCH = (
     """queries => queries.map(query => Search._performSearch(...Search._parseQuery(query)).reverse().slice(0, 5))"""
