@@ -8,6 +8,7 @@ from typing import Any
 
 from allm import fake
 from allm.testing import RecordedRequest, Reply, Services, WireServer
+from schema_values import Schema, value_of
 
 MODELS = ("openai:gpt-5.4-mini", "anthropic:claude-sonnet-4-6", "gemini:gemini-3-flash-preview")
 CHATS = ("/chat/completions", "/messages", ":streamGenerateContent")  # what each is asked at
@@ -44,33 +45,18 @@ def addresses(server: WireServer) -> dict[str, str]:
     }
 
 
-def value_of(schema: dict[str, Any], whole: dict[str, Any] | None = None) -> Any:
-    """The plainest value of a JSON Schema."""
-    whole = whole or schema
-    if "$ref" in schema:
-        return value_of(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
-    if "enum" in schema or "const" in schema:
-        return schema["enum"][0] if "enum" in schema else schema["const"]
-    if "anyOf" in schema:
-        return value_of(schema["anyOf"][0], whole)
-    match schema.get("type"):
-        case "object":
-            return {name: value_of(field, whole) for name, field in schema.get("properties", {}).items()}
-        case "array":
-            return [value_of(schema["items"], whole)]
-        case "string":
-            return STRINGS.get(schema.get("format", ""), "12.50")  # also a decimal number, a path and a word
-        case kind:
-            return {"integer": 1, "number": 0.5, "boolean": True}.get(kind if isinstance(kind, str) else "")
+def text_of(field: Schema) -> str:
+    """A text for a field of an answer."""
+    return STRINGS.get(field.get("format", ""), "12.50")  # also a decimal number, a path and a word
 
 
 def _reply(vendor: Any, schema: Any, tools: list[tuple[str, Any]], results: int) -> Reply:
     counts = fake.usage(input_tokens=20, output_tokens=5)
     if results < len(tools):
         name, arguments = tools[results]
-        return Reply.script(vendor, [fake.tool_call(name, value_of(arguments)), counts])
+        return Reply.script(vendor, [fake.tool_call(name, value_of(arguments, text_of)), counts])
     if schema is not None:
-        return Reply.script(vendor, [fake.text(json.dumps(value_of(schema))), counts])
+        return Reply.script(vendor, [fake.text(json.dumps(value_of(schema, text_of))), counts])
     return Reply.script(vendor, [fake.text(TEXT), counts])
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 
+from schema_values import Schema, value_of
+
 PRIMES = (7, 11, 13, 17, 19)
 NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 CITIES = ("Zug", "Bern", "Chur", "Brig", "Thun")
@@ -139,28 +141,6 @@ def _shortened(text: str) -> str:
     return text if len(words) <= MOST_WORDS else f"{' '.join(words[:MOST_WORDS])} ... ({len(words)} words)"
 
 
-def filled_in(schema: Mapping[str, Any], idea: int = 0, place: str = "") -> dict[str, Any]:
-    """A value for each required field of an object; the next ones with each `idea`."""
-    known = schema.get("$defs", {})
-
-    def value(field: Mapping[str, Any]) -> Any:
-        if "$ref" in field:
-            return value(known[field["$ref"].rpartition("/")[2]])
-        if choices := field.get("anyOf") or field.get("oneOf") or field.get("allOf"):
-            return value({**field, "anyOf": None, "oneOf": None, "allOf": None, **choices[0]})
-        if "enum" in field or "const" in field:
-            return field.get("enum", [field.get("const")])[0]
-        kind = field.get("type")
-        match kind[0] if isinstance(kind, list) else kind:
-            case "object":
-                return {name: value(field["properties"][name]) for name in field.get("required", ())}
-            case "array":
-                return [value(item) for item in field.get("prefixItems") or [field.get("items", {})]]
-            case "string":
-                return place or CITIES[idea % len(CITIES)]
-            case "integer":
-                return 2 + idea
-            case other:
-                return {"number": 0.5, "boolean": True}.get(str(other))
-
-    return value({"type": "object", **schema})
+def filled_in(schema: Schema, idea: int = 0, place: str = "") -> dict[str, Any]:
+    """An object that fits; the next one with each `idea`."""
+    return value_of({"type": "object", **schema}, lambda _field: place or CITIES[idea % len(CITIES)], 2 + idea)
