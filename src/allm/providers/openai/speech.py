@@ -56,7 +56,7 @@ def encode_speech(request: SpeechRequest, provider: str = "openai", *, limits_bi
     Raises:
         ValidationError: What OpenAI does not take, or no call could read the answer to; all problems at once.
     """
-    problems = list(_of_the_limits(request)) if limits_bind and provider in OPENAI_ITSELF else []
+    problems = list(_of_the_limits(request)) if limits_bind else []
     model = own_name(request.model)
     if request.instructions is not None and model.startswith(WITHOUT_INSTRUCTIONS):
         sentence = f"{model} takes none; gpt-4o-mini-tts does"
@@ -104,8 +104,7 @@ class OpenAISpeech(Connection, SpeechAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: What OpenAI does not take; all problems at once.
         """
-        bound = self.limits_bind(options, request.model)
-        body = encode_speech(request, self.provider, limits_bind=bound)
+        body = encode_speech(request, self.provider, limits_bind=self.limits_bind(options, request.model))
         call = self.post("/audio/speech", body, options, model=request.model)
         return _Prepared(call, as_text(body.get("response_format")))
 

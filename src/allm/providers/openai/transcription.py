@@ -77,7 +77,7 @@ def encode_transcription(
     model = own_name(request.model)
     refuse(
         [
-            *(_of_the_audio(request) if limits_bind and provider in OPENAI_ITSELF else ()),
+            *(_of_the_audio(request) if limits_bind else ()),
             *(_of_mistral(request) if provider == MISTRAL else _of_the_model(request, model)),
             *_of_the_options(request),
         ]
