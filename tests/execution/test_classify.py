@@ -201,7 +201,7 @@ async def test_options_that_the_questions_stand_for(name):
         ('{"q": true}', "q: expected one of 'yes', 'no', got true"),
         ("{}", "required field 'q' is missing"),
         ('{"q": "yes", "why": ""}', "unknown field 'why'"),
-        ("yes", "the response is not the JSON of a set of answers"),
+        ("yes", "the response is not JSON for set of answers"),
     ],
 )
 async def test_an_answer_that_is_no_choice(answer, sentence):

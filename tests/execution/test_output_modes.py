@@ -167,7 +167,7 @@ async def test_an_answer_that_is_cut_off():
     """As far as it came, with the reason."""
     response = await called(fake.tool_call("answer_Trip", raw_arguments='{"city": "Z'), fake.finish("length"))
     assert (response.output_text, response.finish_reason, response.tool_calls) == ('{"city": "Z', "length", ())
-    with pytest.raises(allm.ValidationError, match="not the JSON of a Trip"):
+    with pytest.raises(allm.ValidationError, match="not JSON for Trip"):
         response.parsed()
 
 

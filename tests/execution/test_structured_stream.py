@@ -173,9 +173,9 @@ async def test_an_answer_that_is_no_whole_list(case, autojump_clock):
 @pytest.mark.parametrize(
     ("wanted", "text", "message"),
     [
-        (list[Trip], "I cannot.", "is not the JSON of a list.*I cannot"),
+        (list[Trip], "I cannot.", "is not JSON for list.*I cannot"),
         (list[Trip], '{"trips": []}', "not a valid list"),
-        (list[Trip], "", "is not the JSON of a list"),
+        (list[Trip], "", "is not JSON for list"),
         (None, "[I cannot.", "has no list.*I cannot"),
     ],
 )

@@ -212,11 +212,11 @@ def test_an_answer(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the response is not the JSON of a AttrsPlace"),
+        ("", "the response is not JSON for AttrsPlace"),
         ('Sure, {"city": "Zug"}', "It begins with 'Sure,"),
         ('Sure!\n```json\n{"city": "Zu', "It begins with 'Sure!"),
-        ('{"city": "Zug"}\n{"city": "Bern"}', "the response is not the JSON"),
-        ('{"city": "Zug"}}', "the response is not the JSON"),
+        ('{"city": "Zug"}\n{"city": "Bern"}', "the response is not JSON"),
+        ('{"city": "Zug"}}', "the response is not JSON"),
         ("{'city': 1}", "It begins with \"{'city': 1}\""),
         ('{"city": 1}', "the response is JSON but not a valid AttrsPlace: city: expected a string, got 1"),
     ],

@@ -85,7 +85,7 @@ def parse_text(text: str, hint: TypeForm[T], shape: Shape | None = None) -> T:
     try:
         value = answer_value(text)
     except JsonTextError as error:
-        sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
+        sentence = f"the response is not JSON for {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
         return load(value, shape or _known(answer_shape, hint))  # type: ignore[no-any-return]
