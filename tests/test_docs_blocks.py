@@ -86,6 +86,6 @@ def test_extras_that_are_installed_exist():
 
 
 def test_toml_is_read():
-    """The entry points that a page shows can be parsed."""
+    """What a page shows of a `pyproject.toml` can be parsed, and says something of a project."""
     for _, block in blocks("toml"):
-        assert tomllib.loads(block)["project"]["entry-points"]
+        assert tomllib.loads(block)["project"]

@@ -161,8 +161,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
     def __attrs_post_init__(self) -> None:
         if self.via is not None and self.project is not None:
-            what = "via= and project= are two places where Claude is; expected one of them"
-            raise EngineError(what, reason="invalid_engine")
+            what = "two places are given where Claude is, another provider's and a project of Google's; expected one"
+            raise EngineError(what, reason="invalid_engine").advised(": pass via= or project=")
 
     @functools.cached_property
     def vendor(self) -> Vendor:  # pyright: ignore[reportIncompatibleMethodOverride]  # a property that is asked once

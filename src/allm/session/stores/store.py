@@ -27,6 +27,7 @@ from allm.http.trio_task import outside_trio
 from allm.runtime.log_fields import log_fields
 from allm.session.stores.backend import Record, StoreBackend, conflict, lease_lost
 from allm.session.stores.lease import SessionLease, open_lease
+from allm.session.stores.own_turns import Owner, refuse_to_wait
 from allm.session.stores.reading import load
 from allm.session.stores.saving import SHIELD, persistently, shielded, uncancelled, write_change
 from allm.session.stores.writing import StoredSession, change_of
@@ -96,6 +97,7 @@ class SessionStore:
     def __init__(self, backend: StoreBackend) -> None:
         self._backend = backend
         self._kept = _Kept()
+        self._owners: dict[str, Owner] = {}  # of the sessions that turns of this store have
 
     async def __aenter__(self) -> Self:
         if not trio.lowlevel.in_trio_task():
@@ -245,8 +247,9 @@ class SessionStore:
 
         Raises:
             SessionConflict: As above.
-            SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block if this worker was
-                considered dead and another has taken the session.
+            SessionError: `unreadable`, `unavailable`, `invalid_input`; `invalid_status` in the block of a turn of it,
+                for whose end it would wait; `lease_lost` out of the block if this worker was considered dead and
+                another has taken the session.
         """
         return Block(lambda: self._turn(session_id, version, lease), _EXAMPLE)
 
@@ -258,8 +261,11 @@ class SessionStore:
         if not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
             raise ValueError(f"lease is {lease!r}; expected a positive number of seconds")
         token = secrets.token_hex(16)
+        task = trio.lowlevel.current_task()
+        owner = task, tuple(task.child_nurseries)
         try:
             record, known, seen = await self._acquire(session_id, token, version, lease)
+            self._owners[session_id] = owner
             async with background_task(
                 lambda: self._renew_lease(session_id, token, lease), f"allm lease of {session_id}"
             ):
@@ -272,6 +278,8 @@ class SessionStore:
                     turn.close()
                     self._kept.put(session_id, stored)
         finally:
+            if self._owners.get(session_id) is owner:
+                del self._owners[session_id]
             await self._release(session_id, token)  # noqa: ASYNC102  (shields itself)
 
     async def _acquire(
@@ -289,6 +297,7 @@ class SessionStore:
             record = await self._backend.acquire(key, token, lease, known=known)
             if record is not None:
                 return record, kept, seen
+            refuse_to_wait(key, self._owners.get(key))
             if seen is None:
                 found = await self._backend.read(key)
                 seen = found.version if found is not None else 0
