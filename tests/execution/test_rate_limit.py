@@ -337,6 +337,12 @@ def test_a_limit_that_is_no_number_above_zero_is_refused(field, value):
     assert (caught.value.reason, caught.value.errors) == ("invalid_limits", (((field,), "invalid_limit"),))
 
 
+def test_patience_has_no_none():
+    """It is the one field that always is a number, so a call that is refused cannot wait for ever."""
+    with pytest.raises(allm.ValidationError, match=r"RateLimit\(patience=...\) is None; expected a number"):
+        allm.RateLimit(patience=None)
+
+
 def test_a_limit_by_another_name():
     """The error says what it is called here."""
     with pytest.raises(TypeError, match="RateLimit has no field 'rpm'; use requests_per_minute="):

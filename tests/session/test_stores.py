@@ -520,6 +520,7 @@ async def test_a_session_that_exists_is_saved_with_its_version():
     [
         ("chat.db", "has no scheme; .*, as in 'sqlite:///chat.db'"),
         ("memory", "has no scheme; .*, as in 'memory://'"),
+        ("sqlite", "has no scheme; .*, as in 'sqlite:///chat.db'"),
         ("postgers://user:pw@host/x", "no store has the scheme 'postgers'; did you mean 'postgres'"),
         ("//user:pw@host/x", "has no scheme"),
     ],

@@ -63,12 +63,15 @@ class RateStatistics:
     paused: float
 
 
-def _per_minute(_limit: Any, attribute: Any, value: Any) -> None:
-    if value is None:
-        return
+def _seconds(_limit: Any, attribute: Any, value: Any, or_none: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value) or value <= 0:
-        expected = "a number greater than 0" if attribute.name == "patience" else "a number greater than 0, or None"
+        expected = f"a number greater than 0{or_none}"
         raise wrong_field("RateLimit", attribute.name, value, expected, tag="invalid_limit", reason="invalid_limits")
+
+
+def _per_minute(limit: Any, attribute: Any, value: Any) -> None:
+    if value is not None:
+        _seconds(limit, attribute, value, ", or None")
 
 
 @explains_arguments(
@@ -102,7 +105,7 @@ class RateLimit:
     tokens_per_minute: float | None = attrs.field(default=None, validator=_per_minute)
     burst: int | None = attrs.field(default=None, validator=_per_minute)
     adaptive: bool = True
-    patience: float = attrs.field(default=600.0, validator=_per_minute)
+    patience: float = attrs.field(default=600.0, validator=_seconds)
     # The tasks of a line belong to one Trio run, and an engine may serve several.
     _runs: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, _Line]] = attrs.field(
         factory=lambda: WeakKeyDictionary[trio.lowlevel.TrioToken, dict[Hashable, _Line]](),  # noqa: PLW0108  (is below)

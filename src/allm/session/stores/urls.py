@@ -32,7 +32,8 @@ def open_store(url: str) -> SessionStore:
     if opener is None:
         known = ", ".join(sorted(_OPENERS))
         if not scheme:
-            like = f"{url}://" if url in _OPENERS else "sqlite:///chat.db" if "@" in url else f"sqlite:///{url}"
+            names_no_file = "@" in url or url == "sqlite"
+            like = "sqlite:///chat.db" if names_no_file else f"{url}://" if url in _OPENERS else f"sqlite:///{url}"
             raise ValueError(f"the URL of the store has no scheme; expected one of: {known}, as in {like!r}")
         near = nearest(scheme, _OPENERS)
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {known}"
