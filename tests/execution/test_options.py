@@ -465,6 +465,16 @@ async def test_an_unknown_option_suggests_the_nearest_one(name, near):
     assert engine.adapter.requests == []
 
 
+async def test_how_many_at_once_is_said_elsewhere():
+    """It is no option of a call; `max_concurrency`, which is like it, is that of the tools of a turn."""
+    told = r"unknown option 'concurrency'; use limit= of allm\.bulk"
+    with pytest.raises(allm.OptionError, match=told):
+        await allm.generate(model_engine(), "go", concurrency=3)
+    with pytest.raises(allm.OptionError, match=told):
+        async with allm.bulk(model_engine(), ["go"], concurrency=3):
+            pass
+
+
 def test_an_option_like_no_other_lists_them_all():
     """Without a near match the error lists the known options."""
     with pytest.raises(allm.OptionError, match=r"expected one of: api_key, .*verbosity\. Provider") as caught:

@@ -338,7 +338,7 @@ def test_a_limit_that_is_no_number_above_zero_is_refused(field, value):
 
 
 def test_patience_has_no_none():
-    """It is the one field that always is a number, so a call that is refused cannot wait for ever."""
+    """It is the one field that always is a number; None would leave it out without a word."""
     with pytest.raises(allm.ValidationError, match=r"RateLimit\(patience=...\) is None; expected a number"):
         allm.RateLimit(patience=None)
 

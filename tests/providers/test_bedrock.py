@@ -805,6 +805,6 @@ async def test_errors_around_claude_are_those_of_bedrock(clock):
 
 def test_claude_is_in_one_place():
     """Vertex AI and Bedrock at once would leave one of them out without a word."""
-    with pytest.raises(allm.EngineError, match="two places.*pass via= or project=") as caught:
+    with pytest.raises(allm.EngineError, match=r"two places.*pass via= or project=") as caught:
         Anthropic(project="my-project", via=Bedrock(region="us-east-1", api_key=KEY))
     assert caught.value.reason == "invalid_engine"

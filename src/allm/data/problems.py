@@ -96,6 +96,7 @@ _ELSEWHERE = {
     "max_retries": "use retry=allm.RetryPolicy(max_attempts=n), or retry=None.",
     "base_url": "the address belongs to the adapter: Engine(adapter=OpenAI(base_url=...), ...).",
     "extra_body": "use options={...}.",
+    "concurrency": "use limit= of allm.bulk, or Engine(limiter=trio.CapacityLimiter(n)) for all calls of an engine.",
     "thinking": "use reasoning_effort=, or the vendor's own field in options={...}.",
 }
 """What other libraries call something that has another name or another place here."""
