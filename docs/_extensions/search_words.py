@@ -1,6 +1,6 @@
 """Lead the search from words that people use to the page that tells of them: see search_words.toml.
 
-Sphinx counts no words: of the pages that contain one, none is better. An entry of the index comes before them all.
+An entry of the index comes before the pages that only contain the words, and counts for queries that have it in them.
 """
 
 import re
