@@ -233,6 +233,7 @@ OF_OPENTELEMETRY = {
     "allm.model",
     "allm.retry.attempt",
     "allm.retry.delay",
+    "allm.usage.cost",
     "allm.cancelled",
 }
 """Attributes, which begin as names of the library do."""
