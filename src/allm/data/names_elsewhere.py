@@ -9,7 +9,7 @@ __all__ = ["no_attribute"]
 _TEXT = "output_text has the text; allm.unwrap(...) returns it, and raises if the call failed"
 _HERE = {
     "choices": f"there is one answer: {_TEXT}",
-    "content": f"{_TEXT}; message.parts has all of the answer",
+    "content": _TEXT,
     "data": "parsed() gives an answer of a type",
     "output": f"{_TEXT}; parsed() gives an answer of a type",
     "output_parsed": "parsed() gives an answer of a type",
