@@ -212,3 +212,17 @@ def test_parsed_of_an_answer_that_was_whole_before_the_failure():
     failure = allm.AdapterError("the line went dead", reason="network_error")
     response = allm.Response(message=allm.assistant('{"city": "Zug"}'), finish_reason="error", error=failure)
     assert response.parsed(dict[str, str]) == {"city": "Zug"}
+
+
+@pytest.mark.parametrize(
+    "result", [allm.Response(message=allm.assistant("7")), allm.ChatResult(thread=allm.Thread([allm.user("A prime?")]))]
+)
+def test_names_of_other_libraries_are_pointed_to_the_ones_here(result):
+    """What is the text elsewhere is an error that says what it is here; any other name is the usual error."""
+    for name in ("text", "content", "choices"):
+        with pytest.raises(AttributeError, match=rf"has no attribute '{name}': .*output_text"):
+            getattr(result, name)
+    with pytest.raises(AttributeError, match=r"object has no attribute 'txet'$") as caught:
+        result.txet  # noqa: B018
+    assert (caught.value.name, caught.value.obj) == ("txet", result)
+    assert not hasattr(result, "text")

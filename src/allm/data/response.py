@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeVar, get_args, overload
 
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
@@ -240,6 +240,13 @@ class Response(Generic[OutputT_co]):
                 raise
             message = f"there is no whole answer, since the call failed: {self.error}\n{error.message}"
             raise ValidationError(error.problems, reason="invalid_output", message=message) from self.error
+
+    if not TYPE_CHECKING:  # a type checker has to find attributes that are not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            from allm.data.names_elsewhere import no_attribute  # only for a mistake
+
+            no_attribute(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}

@@ -7,7 +7,7 @@ the step takes the first one of its calls, and the turn and the session take tha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NoReturn, TypeVar, get_args, overload
 
 import attrs
 from typing_extensions import TypeForm
@@ -126,6 +126,13 @@ class ChatResult(Generic[OutputT_co]):
     finalize: FinalizeReport | None = None
     usage: Usage = attrs.field(factory=Usage)
     metadata: dict[str, Any] = mapping_field()
+
+    if not TYPE_CHECKING:  # a type checker has to find attributes that are not there
+
+        def __getattr__(self, name: str) -> NoReturn:
+            from allm.data.names_elsewhere import no_attribute  # only for a mistake
+
+            no_attribute(self, name)
 
     @property
     def output_text(self) -> str:
