@@ -68,7 +68,7 @@ async def test_a_block_is_entered_once():
     with trio.fail_after(TIMEOUT):
         block = allm.mcp.connect(raw())
         async with block:
-            with pytest.raises(RuntimeError, match=r"call allm.mcp.connect again"):
+            with pytest.raises(allm.StreamError, match=r"call allm.mcp.connect again"):
                 await block.__aenter__()
 
 
