@@ -62,4 +62,5 @@ async def main(journal: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        trio.run(main, Path(sys.argv[1]) if sys.argv[1:] else Path(folder) / "labels.sqlite")
+        path = Path(sys.argv[1]) if sys.argv[1:] else Path(folder) / "labels.sqlite"
+        trio.run(main, path, restrict_keyboard_interrupt_to_checkpoints=True)  # Ctrl-C cuts nothing between two awaits

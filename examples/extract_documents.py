@@ -8,6 +8,7 @@ Each document is asked for as an `Invoice`, sixteen at a time. What is answered 
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -97,8 +98,9 @@ async def main(journal: Path, stop_after: int = COUNT) -> None:
 
 
 if __name__ == "__main__":
+    run = functools.partial(trio.run, main, restrict_keyboard_interrupt_to_checkpoints=True)  # Ctrl-C cuts no step
     if sys.argv[1:]:
-        trio.run(main, Path(sys.argv[1]))
+        run(Path(sys.argv[1]))
     else:
         with tempfile.TemporaryDirectory() as folder:
-            trio.run(main, Path(folder) / "invoices.sqlite", COUNT // 2)
+            run(Path(folder) / "invoices.sqlite", COUNT // 2)

@@ -228,6 +228,13 @@ def test_only_execution_opens_nurseries(module):
     assert is_inside(module, *OPENS_NURSERIES) or not uses(module, "open_nursery")
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_one_function_starts_tasks(module):
+    """The one that Ctrl-C cannot interrupt; the conformance tests start theirs as users do."""
+    if not is_inside(module, "allm.execution.nurseries", "allm.testing.conformance"):
+        assert not uses(module, "start_soon")
+
+
 ARCHITECTURE = (SOURCE.parent / "ARCHITECTURE.md").read_text("utf-8")
 
 

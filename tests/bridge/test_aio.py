@@ -23,7 +23,7 @@ from allm import fake
 from allm.aio import interrupts
 from allm.aio.blocks import AsyncioBlock
 from allm.bridge.thread import trio_thread
-from allm.execution.stream.block import background_task
+from allm.execution.nurseries import background_task
 from allm.providers import Fake, FakeEmbeddings, FakeSpeech
 from allm.testing import Reply
 from bridge.on_asyncio import on_asyncio, wire_server

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from allm.execution.stream.block import background_task
+from allm.execution.nurseries import background_task
 
 
 async def forever():

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 import trio
 
-from allm.execution.stream.block import nursery_boundary
+from allm.execution.nurseries import nursery_boundary
 
 
 async def test_a_boundary_waits_for_its_tasks(autojump_clock):

@@ -17,6 +17,7 @@ from allm.cli.bulk_export import export
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, TERMINATED
 from allm.cli.shell_advice import describe
 from allm.cli.terminal import Terminal
+from allm.execution.nurseries import start_task
 from allm.runs.journal import Journal
 
 __all__ = ["Bulk", "dollars"]
@@ -64,7 +65,7 @@ class Bulk:
             return
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._listen, signals, nursery.cancel_scope)
+                start_task(nursery, self._listen, signals, nursery.cancel_scope)
                 await self._ask(show)
                 nursery.cancel_scope.cancel()
 

@@ -13,6 +13,7 @@ from typing import TextIO
 import trio
 
 from allm.cli.exit_codes import TERMINATED
+from allm.execution.nurseries import start_task
 
 if sys.platform != "win32":
     import termios
@@ -85,7 +86,7 @@ async def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_at_first, signals, nursery.cancel_scope, received)
+                start_task(nursery, _cancel_at_first, signals, nursery.cancel_scope, received)
                 try:
                     await work()
                 except Exception as error:  # raised below, outside the nursery, so that it is not in a group

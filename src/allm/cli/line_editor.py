@@ -26,6 +26,7 @@ from prompt_toolkit.shortcuts import CompleteStyle
 
 from allm.cli.exit_codes import TERMINATED
 from allm.cli.terminal import Output, Terminal
+from allm.execution.nurseries import start_task
 
 __all__ = ["LineEditor", "is_unfinished", "message_of"]
 
@@ -188,7 +189,7 @@ async def _run(app: Application[str], prompt: Callable[..., str], begin: Callabl
 
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_obey, signals, app, received)
+            start_task(nursery, _obey, signals, app, received)
             try:
                 result.append(await trio.to_thread.run_sync(partial(prompt, pre_run=started)))
             except (Exception, KeyboardInterrupt) as error:  # raised below, outside the nursery, so not in a group

@@ -12,7 +12,6 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from allm.data.atomic_write import write_whole
 from allm.data.attrs_classes import frozen
 from allm.data.errors import Problem, ValidationError
 from allm.data.file_ref import FileRef
@@ -233,6 +232,8 @@ class Media:
             ValidationError: As `to_bytes`; nothing is written.
             OSError: The file cannot be written; what was there still is.
         """
+        from allm.data.atomic_write import write_whole  # few programs write files
+
         return write_whole(path, self.to_bytes())
 
     def __repr__(self) -> str:

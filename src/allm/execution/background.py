@@ -8,7 +8,7 @@ from typing import final
 
 import trio
 
-from allm.execution.stream.block import nursery_boundary
+from allm.execution.nurseries import nursery_boundary, start_task
 
 __all__ = ["Background", "background"]
 
@@ -61,7 +61,7 @@ class Background:
             finally:
                 decided.set()
 
-        self._nursery.start_soon(run, name=name)
+        start_task(self._nursery, run, name=name)
         try:
             await decided.wait()
         except trio.Cancelled:

@@ -1,14 +1,13 @@
 """What the log says of a failed call: one WARNING for the call that the program made, and INFO for each retry.
 
 A tool may call a model itself, and its failure is then the tool's to handle: the calls inside a call are logged at
-DEBUG. So a program that looks at no result still sees each failure, and sees it once. Of several exceptions that end a
-nursery, one is raised.
+DEBUG. So a program that looks at no result still sees each failure, and sees it once.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -17,7 +16,6 @@ from allm.runtime import telemetry
 from allm.runtime.log_fields import log_fields
 
 __all__ = [
-    "collapse_exception_group",
     "is_inner",
     "log_failed_inputs",
     "log_failure",
@@ -87,28 +85,3 @@ def name_model(error: AllmError | None, model: str | None) -> None:
     """Add the name of the called model to an error that does not have it yet."""
     if isinstance(error, AdapterError):
         error.model = error.model or model
-
-
-def collapse_exception_group(
-    group: BaseExceptionGroup[BaseException], body_error: BaseException | None = None
-) -> BaseException:
-    """The one exception to raise in place of the group that a nursery raised.
-
-    A `KeyboardInterrupt` or `SystemExit` from one of its tasks comes first, then the body's own exception.
-    """
-    import trio
-
-    leaves = list(_leaves(group))
-    of_body = {id(leaf) for leaf in _leaves(body_error)} if body_error is not None else set()
-    for leaf in leaves:
-        if id(leaf) not in of_body and not isinstance(leaf, (Exception, trio.Cancelled)):
-            return leaf
-    return body_error or leaves[0]
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

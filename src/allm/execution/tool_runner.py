@@ -33,8 +33,8 @@ from allm.data.tool import Content, Tool, ToolLimit, checked_parts, checked_text
 from allm.data.tool_control import AWAITING_USER, AskUser, Halt, as_saved, error_message, exception_text
 from allm.data.tool_help import ToolHelp, help_text, known_names, missing_arguments
 from allm.data.user_functions import call_user
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.options import ModelCall
-from allm.execution.stream.block import nursery_boundary
 from allm.execution.stream.event_stream import BurstSender
 from allm.execution.telemetry_facts import call_arguments, tool_result
 from allm.execution.tool_sets import Places
@@ -99,12 +99,12 @@ class ToolRunner:
                     limit = limits.get(call.name)
                     if places is not None and limit is not None and not places.take_nowait(index, limit):
                         # Waits in a task of its own, as the calls after it do not need the same place.
-                        nursery.start_soon(run_in_place, index, places, limit, name="allm tool")
+                        start_task(nursery, run_in_place, index, places, limit, name="allm tool")
                         await trio.lowlevel.checkpoint()
                         continue
                     await _enter(index, limiter)
                     ready.append(index)
-                    nursery.start_soon(run_next, name="allm tool")
+                    start_task(nursery, run_next, name="allm tool")
         finally:
             if places is not None:
                 places.leave_all()

@@ -16,8 +16,8 @@ from allm.data.tool import ToolLimit
 from allm.data.tool_layers import ToolLayers, offered
 from allm.data.tool_source import ToolSource
 from allm.data.toolset import Toolset
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.options import ModelCall
-from allm.execution.stream.block import nursery_boundary
 from allm.runtime.tool_loading import load_source
 
 __all__ = ["Places", "with_loaded_changes", "with_loaded_tools"]
@@ -66,7 +66,7 @@ async def _load(sources: Iterable[ToolSource]) -> None:
 
     async with nursery_boundary() as nursery:
         for source in sources:
-            nursery.start_soon(load_one, source, name=f"allm tools of {source.name}")
+            start_task(nursery, load_one, source, name=f"allm tools of {source.name}")
     if failures:
         raise failures[0]
 

@@ -26,7 +26,7 @@ from allm._version import __version__
 from allm.data.attrs_classes import define
 from allm.data.errors import EngineError, ToolError
 from allm.data.tool_control import exception_text
-from allm.execution.stream.block import nursery_boundary
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.mcp.http import http_transport
 from allm.mcp.listing import list_tools
 from allm.mcp.screen import screened
@@ -244,7 +244,7 @@ class Connection:
                     async with nursery_boundary() as live.nursery:
                         self._opened(live, tools, attempt)
                         if _announces(live.client):
-                            live.nursery.start_soon(self._listen, live, name="allm mcp tools changed")
+                            start_task(live.nursery, self._listen, live, name="allm mcp tools changed")
                         try:
                             await live.over.wait()
                         finally:

@@ -28,7 +28,7 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
-from allm.execution.stream.block import nursery_boundary
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.http.response import HttpResponse
 from allm.mcp.endpoint import SESSION, UNAUTHORIZED, VERSION, Endpoint
 from allm.mcp.events import EventReader
@@ -70,7 +70,7 @@ async def http_transport(server: HttpServer, sdk: Sdk) -> AsyncGenerator[tuple[A
     session = _Session(server, sdk, to_sdk, Endpoint(server))
     try:
         async with nursery_boundary() as session.nursery:
-            session.nursery.start_soon(session.run, from_sdk, name="allm mcp http")
+            start_task(session.nursery, session.run, from_sdk, name="allm mcp http")
             try:
                 yield from_server, to_server
             finally:
@@ -110,21 +110,21 @@ class _Session:
             self.endpoint.version = None if method == "initialize" else headers.get(VERSION, self.endpoint.version)
             if isinstance(message, types.JSONRPCRequest):
                 post = self._posts[message.id] = _Post(self.endpoint.version in self.sdk.modern_versions)
-                self.nursery.start_soon(self._request, message, headers, post, name=f"allm mcp {method}")
+                start_task(self.nursery, self._request, message, headers, post, name=f"allm mcp {method}")
             elif method == "notifications/cancelled":
                 self._cancel(message, headers)
             elif method == "notifications/initialized":
                 await self._notice(message, headers)  # before the requests that follow it
-                self.nursery.start_soon(self._hear, name="allm mcp events")
+                start_task(self.nursery, self._hear, name="allm mcp events")
             else:
-                self.nursery.start_soon(self._notice, message, headers, name="allm mcp notice")
+                start_task(self.nursery, self._notice, message, headers, name="allm mcp notice")
 
     def _cancel(self, message: Any, headers: dict[str, str]) -> None:
         post = self._posts.get((message.params or {}).get("requestId"))
         if post is not None and post.is_modern:
             post.scope.cancel()
         elif self.endpoint.version not in self.sdk.modern_versions:
-            self.nursery.start_soon(self._notice, message, headers, name="allm mcp cancel")
+            start_task(self.nursery, self._notice, message, headers, name="allm mcp cancel")
 
     async def _notice(self, message: Any, headers: dict[str, str]) -> None:
         """Send a message that has no answer."""

@@ -14,6 +14,7 @@ from allm.data.remedies import ToolReason
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, exception_text
 from allm.data.user_functions import call_back, call_user
+from allm.execution.nurseries import start_task
 from allm.mcp.calling import Call, current_call
 from allm.mcp.connection import Connection, Live
 from allm.mcp.elicitation import Elicitation, OnElicit, as_elicitation, as_question, take_answers
@@ -107,7 +108,7 @@ class ServerTools:
 
     async def _watched(self, call: Call, context: Any) -> Live:
         live = await self.connection.open()
-        live.nursery.start_soon(call.run, live.client, self.connection.sdk, name=f"allm mcp call {call.name}")
+        start_task(live.nursery, call.run, live.client, self.connection.sdk, name=f"allm mcp call {call.name}")
         self._calls[call.token] = call
         try:
             async for report in call.progress:

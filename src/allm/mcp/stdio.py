@@ -30,7 +30,7 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.problems import shown
-from allm.execution.stream.block import nursery_boundary
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.mcp.lines import Lines, LongLine
 from allm.mcp.sdk import Sdk
 from allm.mcp.servers import StdioServer
@@ -97,9 +97,9 @@ async def stdio_transport(
     pipes = _Pipes(server.name, process, sdk, ended, to_server)
     try:
         async with nursery_boundary() as nursery:
-            nursery.start_soon(pipes.read, to_sdk, name="allm mcp stdout")
-            nursery.start_soon(pipes.write, from_sdk, name="allm mcp stdin")
-            nursery.start_soon(pipes.keep, tail, name="allm mcp stderr")
+            start_task(nursery, pipes.read, to_sdk, name="allm mcp stdout")
+            start_task(nursery, pipes.write, from_sdk, name="allm mcp stdin")
+            start_task(nursery, pipes.keep, tail, name="allm mcp stderr")
             try:
                 yield from_server, to_server
             finally:

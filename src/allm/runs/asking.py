@@ -21,7 +21,7 @@ from allm.data.errors import AdapterError, AllmError
 from allm.data.response import Usage
 from allm.data.user_functions import call_user
 from allm.execution.failures import is_inner
-from allm.execution.stream.block import nursery_boundary
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.runs.attempts import Attempts, BulkRetry, asking_for
 from allm.runs.jobs import Job, Jobs, Outcome
 from allm.runtime.budgets import Budget
@@ -93,7 +93,7 @@ class OneByOne:
             for _ in range(self.limit):
                 if not await jobs.surplus():
                     break
-                nursery.start_soon(self._work, jobs, finish, name="allm bulk worker")
+                start_task(nursery, self._work, jobs, finish, name="allm bulk worker")
                 await trio.lowlevel.checkpoint()  # it takes a job before the next one is started
 
     def stop(self) -> None:

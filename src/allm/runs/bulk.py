@@ -13,7 +13,8 @@ import trio
 from allm.data.attrs_classes import frozen
 from allm.data.response import Response
 from allm.execution.generate import generate
-from allm.execution.stream.block import StreamBlock, nursery_boundary
+from allm.execution.nurseries import nursery_boundary, start_task
+from allm.execution.stream.block import StreamBlock
 from allm.http.transport import CLEANUP_SECONDS
 from allm.runs.journal import in_turn
 from allm.runs.plan import Plan
@@ -176,7 +177,7 @@ async def _opened(plan: Plan) -> AsyncGenerator[BulkRun[Any]]:
         async with nursery_boundary() as nursery:
             run = BulkRun[Any](
                 len(plan.requests) if isinstance(plan.requests, Sized) else None,
-                lambda work: nursery.start_soon(work, name="allm bulk"),
+                lambda work: start_task(nursery, work, name="allm bulk"),
             )
             run._parts = parts = await in_turn(limiter, lambda: plan.opened(journal, run, limiter))
             try:

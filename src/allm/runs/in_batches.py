@@ -25,9 +25,9 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.bulk import BulkError
 from allm.data.errors import AdapterError, AllmError, BudgetExceeded
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.services.batch_charging import BatchCharge
 from allm.execution.services.batches import Batches, batched_call, batches_of
-from allm.execution.stream.block import nursery_boundary
 from allm.runs.asking import OneByOne
 from allm.runs.batch_parts import Asked, Gathered, Underway
 from allm.runs.jobs import Job, Jobs, Outcome
@@ -127,7 +127,7 @@ class InBatches:
                         batch.cancelled.set()
                     elif self._stopped:
                         batch.scope.cancel()
-                    nursery.start_soon(self._follow, batch, jobs, finish, name="allm batch")
+                    start_task(nursery, self._follow, batch, jobs, finish, name="allm batch")
 
                 await self._gather(jobs, finish, start)
                 for batch in earlier:

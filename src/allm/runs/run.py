@@ -25,7 +25,7 @@ from allm.data.errors import AllmError, BudgetExceeded, StreamError
 from allm.data.response import Usage
 from allm.data.user_functions import call_user
 from allm.execution.failures import log_failed_inputs
-from allm.execution.stream.block import nursery_boundary
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.runs.asking import Asker, CancelsBatches
 from allm.runs.attempts import CROWDED, is_fatal
 from allm.runs.delivery import Delivery
@@ -188,11 +188,11 @@ class BulkRun(Generic[T]):
         try:
             async with nursery_boundary() as saving:
                 if parts.saver is not None:
-                    saving.start_soon(parts.saver.run, name="allm bulk saver")
+                    start_task(saving, parts.saver.run, name="allm bulk saver")
                 try:
                     async with nursery_boundary() as nursery:
-                        nursery.start_soon(self._read, name="allm bulk reader")
-                        nursery.start_soon(self._look_up, name="allm bulk look-up")
+                        start_task(nursery, self._read, name="allm bulk reader")
+                        start_task(nursery, self._look_up, name="allm bulk look-up")
                         await self._guarded(self._ask)
                 finally:
                     if parts.saver is not None:

@@ -21,6 +21,7 @@ import attrs
 import h11
 import trio
 
+from allm.execution.nurseries import start_task
 from allm.testing.faults import (
     BEFORE_HEAD,
     Cut,
@@ -101,7 +102,7 @@ class Connection:
     async def _reply(self, request: RecordedRequest, reply: Reply) -> None:
         """Play `reply` until its end or until the client leaves, and set the request's outcome."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, nursery.cancel_scope)
+            start_task(nursery, self._watch, nursery.cancel_scope)
             try:
                 await self._play(request, reply)
             except trio.BrokenResourceError:

@@ -11,6 +11,7 @@ from typing import Self, TypeAlias, final
 import attrs
 import trio
 
+from allm.execution.nurseries import start_task
 from allm.http.trio_task import outside_trio
 from allm.testing._connection import Connection
 from allm.testing.recorded import RecordedRequest
@@ -79,6 +80,7 @@ class WireServer:
     def __attrs_post_init__(self) -> None:
         self._context = self._listening()
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C between two statements would leave a server that nobody ends
     async def __aenter__(self) -> Self:
         """Listen on a free port of 127.0.0.1."""
         if not trio.lowlevel.in_trio_task():
@@ -86,6 +88,7 @@ class WireServer:
         await self._context.__aenter__()
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
@@ -176,7 +179,7 @@ class WireServer:
         try:
             async with trio.open_nursery() as nursery:
                 serve = partial(self._serve, nursery.cancel_scope)
-                nursery.start_soon(self._accept, serve, listeners, nursery)
+                start_task(nursery, self._accept, serve, listeners, nursery)
                 if self.refuse_after is not None and self.refuse_after < 1:
                     await self.refuse_connections()
                 try:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import trio
 
-from allm.execution.stream.block import background_task
+from allm.execution.nurseries import background_task
 from allm.web.line import ClientGone, Line
 
 __all__ = ["serve"]

@@ -22,8 +22,8 @@ from allm.execution.failures import log_member
 from allm.execution.group.contest import Contest, Contestant
 from allm.execution.group.members import Candidate, PreparedMembers
 from allm.execution.group.run import MovesOn, failure_of_all, run_member, tell_of_attempt, tell_of_skipped
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.stream.attempt import Held
-from allm.execution.stream.block import nursery_boundary
 from allm.execution.stream.event_stream import Burst, BurstSender, StreamContext
 from allm.runtime import telemetry
 
@@ -54,7 +54,7 @@ async def race(
                 number = len(contest.begun)
                 tell_of_attempt(kind, candidate, span, attempt=number, error=contest.newest_error())
                 work = functools.partial(runner.answer, context, span, moves_on)
-                nursery.start_soon(contest.run, runner, work, name=f"allm {kind} {number}")
+                start_task(nursery, contest.run, runner, work, name=f"allm {kind} {number}")
                 if waiting:
                     await contest.wait(after)
     except trio.Cancelled:

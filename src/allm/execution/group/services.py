@@ -12,10 +12,10 @@ from allm.data.attrs_classes import define
 from allm.data.errors import AllmError, EngineError
 from allm.execution.group.members import all_refused
 from allm.execution.group.unary_members import Running, UnaryMember, UnaryMembers, never, running_request
+from allm.execution.nurseries import nursery_boundary
 from allm.execution.options import application_defaults, engine_options
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
 from allm.execution.services.unary import UnaryCall, resolve_unary
-from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.call_options import ExecutionOptions

@@ -22,8 +22,8 @@ from allm.execution.group.circuit import circuits_of, in_order
 from allm.execution.group.contest import Contest, Contestant
 from allm.execution.group.members import all_refused
 from allm.execution.group.run import failure_of_all
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.services.unary import UnaryCall
-from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
@@ -269,7 +269,7 @@ class UnaryMembers(Adapter):
             contest.begun.append(one)
             self._tell("engine.attempt", member, attempt=len(contest.begun), error=contest.newest_error())
             name = f"allm hedge {len(contest.begun)}"
-            nursery.start_soon(contest.run, one, functools.partial(run, one), name=name)
+            start_task(nursery, contest.run, one, functools.partial(run, one), name=name)
             if waiting:
                 await contest.wait(self.group.after)
         await contest.finish()

@@ -23,10 +23,10 @@ from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import request_problems
 from allm.data.problems import refuse
 from allm.data.response import Usage
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.services.embedding_responses import ResponseCheck, with_costs, with_offset
 from allm.execution.services.embedding_window import Window
 from allm.execution.services.unary import UnaryCall
-from allm.execution.stream.block import nursery_boundary
 from allm.http.transport import CLEANUP_SECONDS
 from allm.runtime.batches import AsyncBatches, Batch
 from allm.runtime.telemetry import Span
@@ -124,7 +124,7 @@ class EmbeddingRun:
             if following is None:
                 break
             name = f"allm embed batch {number}"
-            nursery.start_soon(self._send, number, offset, following, nursery, span, name=name)
+            start_task(nursery, self._send, number, offset, following, nursery, span, name=name)
             number += 1
             offset += len(following[0])
         if not number:

@@ -19,8 +19,9 @@ from allm.data.attrs_classes import define
 from allm.data.embedding import EmbeddingAdapterError, EmbeddingResponse
 from allm.data.errors import StreamError
 from allm.data.user_functions import call_user
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.services.embedding_run import EmbeddingRun
-from allm.execution.stream.block import StreamBlock, nursery_boundary
+from allm.execution.stream.block import StreamBlock
 
 __all__ = ["EmbeddingStream", "Progress", "open_embedding_stream"]
 
@@ -159,7 +160,7 @@ def open_embedding_stream(run: EmbeddingRun, on_progress: Progress | None) -> St
 @asynccontextmanager
 async def _opened(run: EmbeddingRun, on_progress: Progress | None) -> AsyncGenerator[EmbeddingStream]:
     async with nursery_boundary() as nursery:
-        stream = EmbeddingStream(run, lambda: nursery.start_soon(run.run, name="allm embed"), on_progress)
+        stream = EmbeddingStream(run, lambda: start_task(nursery, run.run, name="allm embed"), on_progress)
         try:
             yield stream
         finally:

@@ -16,11 +16,12 @@ from allm.data.attrs_classes import define
 from allm.data.audio import Audio
 from allm.data.response import Usage
 from allm.data.speech import Speech, SpeechRequest
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.services.arriving_text import ArrivingSpeech, begin_speech
 from allm.execution.services.reading import Reading
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, resolve_unary
-from allm.execution.stream.block import StreamBlock, nursery_boundary
+from allm.execution.stream.block import StreamBlock
 from allm.runtime.adapters import SpokenAnswer
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
@@ -201,7 +202,7 @@ async def _arriving(
         reading: Reading[bytes] = Reading(call, nothing, "audio", EXAMPLE, timed=False)
         spoken = ArrivingSpeech(call, request, texts, span)
         async with call.surrounding(), nursery_boundary() as nursery:
-            nursery.start_soon(spoken.run, nursery, name="allm speech")
+            start_task(nursery, spoken.run, nursery, name="allm speech")
             reading.begin(spoken)
             try:
                 yield SpeechStream(request, reading, call, spoken.answers, spoken.said)

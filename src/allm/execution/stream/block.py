@@ -1,4 +1,4 @@
-"""Blocks that own tasks: `StreamBlock`, the pipeline of a stream, and nurseries that raise no exception groups.
+"""Blocks that own tasks: `StreamBlock`, and the pipeline of a stream.
 
 Every function named `stream_...` returns a `StreamBlock`. It starts nothing by itself: `async with` enters the context
 manager inside it, which owns the tasks and the connection and gives the stream. The nursery in it is invisible to
@@ -34,7 +34,8 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
 from allm.data.events import TextDelta, ToolCallDelta
-from allm.execution.failures import collapse_exception_group, is_inner, log_failure
+from allm.execution.failures import is_inner, log_failure
+from allm.execution.nurseries import nursery_boundary, start_task
 from allm.execution.stream.event_stream import Burst, BurstSender, ChannelSender, EventStream, FoldT, StreamContext
 from allm.execution.stream.fold import Fold
 from allm.execution.stream.folds import fold_burst
@@ -49,8 +50,6 @@ __all__ = [
     "Block",
     "Produce",
     "StreamBlock",
-    "background_task",
-    "nursery_boundary",
     "open_stream",
     "until_done",
 ]
@@ -91,6 +90,7 @@ class Block(Generic[StreamT]):
         self._example = example
         self._alone = alone
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C between two statements would leave tasks that nobody ends
     async def __aenter__(self) -> StreamT:
         opening = self._enter()
         self._manager = opening()
@@ -109,6 +109,7 @@ class Block(Generic[StreamT]):
         self._opening = self._alone = None
         return opening
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
@@ -296,7 +297,7 @@ class _Stages:
 
     def _start(self, stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
         self.scopes.append(trio.CancelScope(shield=True))
-        self.nursery.start_soon(stage, self.scopes[-1], *args, name=f"allm {name}")
+        start_task(self.nursery, stage, self.scopes[-1], *args, name=f"allm {name}")
 
 
 def _report(told: Told, context: StreamContext, fold: Fold[Any]) -> None:
@@ -333,66 +334,3 @@ def _works(options: ExecutionOptions) -> list[Work]:
 def _hidden_types(options: ExecutionOptions) -> frozenset[type]:
     shown = {TextDelta: options.emit_text_deltas, ToolCallDelta: options.emit_tool_deltas}
     return frozenset(event_type for event_type, show in shown.items() if not show)
-
-
-# --- nurseries -------------------------------------------------------------------------------------------------------
-
-
-@final
-class nursery_boundary:  # noqa: N801  (a `with` block, not a thing)
-    """A nursery that raises what its body raised, as itself.
-
-    The tasks in it must hand their errors over instead of raising them. The only thing they may raise is an interrupt
-    (`KeyboardInterrupt`, `SystemExit`), which takes precedence over the body's exception.
-    """
-
-    __slots__ = ("_nursery",)
-
-    async def __aenter__(self) -> trio.Nursery:
-        self._nursery = trio.open_nursery()
-        return await self._nursery.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        raised: BaseException
-        try:
-            return await self._nursery.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
-        except BaseExceptionGroup as group:
-            raised = collapse_exception_group(group, error)
-        # Outside of `except`, or the group would become the `__context__` of the exception.
-        try:
-            raise raised
-        finally:
-            del raised, error  # breaks the reference cycle between the frame and its exception
-
-
-@asynccontextmanager
-async def background_task(work: Callable[[], Awaitable[None]], name: str) -> AsyncGenerator[None]:
-    """Run `work` while the block runs, and no longer.
-
-    If `work` raises while the block runs, the block is cancelled, and raises that exception instead of `Cancelled`.
-    """
-    failure: Exception | None = None
-
-    async def run() -> None:
-        nonlocal failure
-        try:
-            await work()
-        except Exception as error:
-            failure = error
-            nursery.cancel_scope.cancel()
-
-    try:
-        async with nursery_boundary() as nursery:
-            nursery.start_soon(run, name=name)
-            yield
-            nursery.cancel_scope.cancel()
-    except trio.Cancelled:  # noqa: ASYNC103  (the failure that caused the cancellation comes out instead)
-        if failure is None:
-            raise
-    try:
-        if failure is not None:
-            raise failure
-    finally:
-        del failure  # breaks the reference cycle between the frame and its exception

@@ -230,6 +230,7 @@ class EventStream(Generic[T_co]):
             begin, self._folded = self._folded, read
             fold_burst(self._fold, self._burst[begin:read])
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C in the middle would leave a reader without tasks
     def _enter(self) -> None:
         """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
         if self._closed:
@@ -257,11 +258,11 @@ class EventStream(Generic[T_co]):
             raise self._context.failure
         return False
 
+    @trio.lowlevel.enable_ki_protection  # and what was received
     async def _receive(self) -> None:
         self._fold_read()
         try:
-            burst = receive_waiting(self._channel)
-            if burst:
+            if burst := receive_waiting(self._channel):
                 self._take(burst)
                 await trio.lowlevel.checkpoint()
             else:
@@ -275,7 +276,6 @@ class EventStream(Generic[T_co]):
         if self._context.first_event is None:
             self._context.first_event = trio.current_time()
 
-    @trio.lowlevel.enable_ki_protection
     def _take(self, burst: Burst) -> None:
         self._before += len(self._burst)
         self._burst, self._left, self._folded = burst, iter(burst), 0

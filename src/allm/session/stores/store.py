@@ -22,7 +22,8 @@ from allm.data.attrs_classes import define
 from allm.data.errors import SessionError
 from allm.data.problems import refuse
 from allm.data.session import Session, SessionConflict, is_session_id, session_problems
-from allm.execution.stream.block import Block, background_task
+from allm.execution.nurseries import background_task
+from allm.execution.stream.block import Block
 from allm.http.trio_task import outside_trio
 from allm.runtime.log_fields import log_fields
 from allm.session.stores.backend import Record, StoreBackend, conflict, lease_lost
