@@ -16,9 +16,9 @@ var Scorer = {
 
 // Sphinx wants every word and counts none, so that a page about something is no better than one that mentions it. Here
 // a page is better the more of the words it has, the more often, and the rarer they are (BM25, with a root so that one
-// rare word does not decide alone), and so is its best section, where the result leads. `Search.counts` has how often each
-// section has each word, by its stem, and `Search.synonyms` what the pages say for it, both from search_counts.py;
-// `indexentries` is what finds a page for sure.
+// rare word does not decide alone), and so is its best section, where the result leads if it has all the words.
+// `Search.counts` has how often each section has each word, by its stem, and `Search.synonyms` what the pages say for
+// it, both from search_counts.py; `indexentries` is what finds a page for sure.
 Search.performTermsSearch = (words, excluded) => {
   const BEST = 15; // points, as Sphinx gives for a title; an object of the name has more
   const IN_TITLE = 8, IN_LEAD = 12, IN_ENTRY = 20; // occurrences that such a place counts for
@@ -63,7 +63,7 @@ Search.performTermsSearch = (words, excluded) => {
 
   const rank = (texts, times) => {
     for (const text of texts) {
-      text.score = 0;
+      text.score = text.found = 0;
       text.length = [...text.stems.values()].reduce((sum, count) => sum + count, 0);
     }
     const average = texts.reduce((sum, { length }) => sum + length, 0) / texts.length;
@@ -71,7 +71,10 @@ Search.performTermsSearch = (words, excluded) => {
       const often = texts.map((text) => Math.max(...meant.map(([word, weight]) => weight * times(text, word))));
       const having = often.filter(Boolean).length;
       const rarity = Math.sqrt(Math.log(1 + (texts.length - having + 0.5) / (having + 0.5)));
-      texts.forEach((text, at) => (text.score += (rarity * often[at]) / (often[at] + 3 + 5 * (text.length / average))));
+      texts.forEach((text, at) => {
+        text.score += (rarity * often[at]) / (often[at] + 3 + 5 * (text.length / average));
+        text.found += often[at] > 0;
+      });
     }
   };
   rank(sections, ({ stems, inTitle }, word) => (stems.get(word) ?? 0) + IN_TITLE * inTitle.has(word));
@@ -81,12 +84,15 @@ Search.performTermsSearch = (words, excluded) => {
   for (const section of sections) if (!(section.score <= best[section.file]?.score)) best[section.file] = section;
 
   const isLeftOut = ({ stems, file }) => [...excluded].some((word) => stems.has(word) || isTitle(word, file));
-  const results = pages.filter((page) => page.score && !isLeftOut(page))
-    .map(({ file, score }) => [file, score + SECTION * best[file].score, best[file]]);
-  const most = Math.max(...results.map(([, score]) => score));
-  return results.map(([file, score, { anchor, title }]) =>
-    [docnames[file], anchor ? `${titles[file]} > ${title}` : titles[file], anchor, null, (BEST * score) / most,
-      filenames[file], SearchResultKind.text]);
+  const total = ({ score, file }) => score + SECTION * best[file].score;
+  const results = pages.filter((page) => page.score && !isLeftOut(page));
+  const most = Math.max(...results.map(total));
+  return results.map((page) => {
+    const { anchor, title, found } = best[page.file];
+    const place = found < page.found ? "" : anchor; // a section that has some of the words only may be about another thing
+    return [docnames[page.file], place ? `${titles[page.file]} > ${title}` : titles[page.file], place, null,
+      (BEST * total(page)) / most, filenames[page.file], SearchResultKind.text];
+  });
 };
 
 // A page comes once, with its best place; classes and functions come beside it.

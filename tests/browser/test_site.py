@@ -30,6 +30,14 @@ PUSHED_OUT = """() => [...document.querySelectorAll('article *')]
     .map(one => one.outerHTML.slice(0, 200)).slice(0, 3)"""
 
 
+SPLIT_NAMES = """() => [...document.querySelectorAll('article table code .pre')]
+    .filter(name => name.getClientRects().length > 1 && /^[\\w.]+$/.test(name.textContent)).map(name => name.textContent)"""
+IN_SIGHT = """() => {
+    const {top, bottom} = document.querySelector('.sidebar-tree .current-page').getBoundingClientRect();
+    return 0 <= top && bottom <= innerHeight;
+}"""
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """Serves the folder without a word."""
 
@@ -65,9 +73,10 @@ def narrow(chromium, site):
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_code_fits_on_a_screen(wide, site, name):
-    """No line of code has to be pushed aside at 1280 pixels."""
+    """No line of code has to be pushed aside at 1280 pixels, and no name in a table goes on below."""
     wide.goto(f"{site}/{name}", wait_until="domcontentloaded")
     assert wide.evaluate(TOO_WIDE) == []
+    assert wide.evaluate(SPLIT_NAMES) == []
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -77,6 +86,13 @@ def test_a_page_fits_on_a_phone(narrow, site, name):
     assert narrow.evaluate(PUSHED_OUT) == []
     assert narrow.evaluate(TOO_WIDE) == []
     assert narrow.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+@pytest.mark.parametrize("name", ["tutorial.html", "guarantees.html", "reference/calls.html", "migrate/openai.html"])
+def test_the_list_of_pages_shows_where_you_are(wide, site, name):
+    """The page that is read is in sight in it, however far down."""
+    wide.goto(f"{site}/{name}", wait_until="load")
+    assert wide.evaluate(IN_SIGHT)
 
 
 BROKEN = """() => [...document.images].filter(image => !image.complete || !image.naturalWidth || !image.alt)
