@@ -31,7 +31,8 @@ PUSHED_OUT = """() => [...document.querySelectorAll('article *')]
 
 
 SPLIT_NAMES = """() => [...document.querySelectorAll('article table code .pre')]
-    .filter(name => name.getClientRects().length > 1 && /^[\\w.]+$/.test(name.textContent)).map(name => name.textContent)"""
+    .filter(name => name.getClientRects().length > 1 && /^[\\w.]+$/.test(name.textContent))
+    .map(name => name.textContent)"""
 IN_SIGHT = """() => {
     const {top, bottom} = document.querySelector('.sidebar-tree .current-page').getBoundingClientRect();
     return 0 <= top && bottom <= innerHeight;
