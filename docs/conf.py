@@ -30,6 +30,7 @@ html_title = "allm-trio"
 html_favicon = "_static/icon.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
 html_search_scorer = str(HERE / "_extensions" / "search_scores.js")
 html_use_index = False  # the search finds the names, and nothing links to an index of them
 html_domain_indices = False
