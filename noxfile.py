@@ -40,7 +40,8 @@ NEXT = "3.14"  # tested where it is installed; declared when that has been seen 
 PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), NEXT, THIS_PYTHON]))
 USE_HTTP = [f"tests/{name}" for name in ("bridge", "execution", "http", "providers", "runs", "session", "testing")]
 WITH_SERVERS = "tests/session/with_servers.py"
-PARALLEL = ["--numprocesses=auto", "--dist=worksteal"]  # a few tests take as long as thousands of others
+# One worker more than cores: tests wait for disks, sockets, processes. A few take as long as thousands of others.
+PARALLEL = [f"--numprocesses={(os.cpu_count() or 1) + 1}", "--dist=worksteal"]
 EXTRAS = "bedrock,cli,dotenv,otel,testing,vertex"
 # Tests of the usual kind whose cases count as trials, by the form that runs them.
 _SHORT_TRIALS = ["tests/http/test_addresses.py", "tests/providers/test_mutated_wire.py", "tests/session/test_kill.py"]
@@ -226,7 +227,7 @@ def hosts(session: nox.Session) -> None:
     """Test the table of docs/environments.md in real hosts: kernels of Jupyter, uvicorn, Hypercorn, scripts."""
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "tests", "hosts")
-    session.run("pytest", "tests/hosts", *session.posargs)
+    session.run("pytest", "tests/hosts", *(session.posargs or PARALLEL))
 
 
 PEERS = {
@@ -286,7 +287,7 @@ def browser(session: nox.Session) -> None:
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS}]")
     _tools(session, "tests", "browser")
-    session.run("pytest", "tests/browser", *session.posargs, env={"ALLM_CHROMIUM": _chromium(session)})
+    session.run("pytest", "tests/browser", *(session.posargs or PARALLEL), env={"ALLM_CHROMIUM": _chromium(session)})
 
 
 def _chromium(session: nox.Session) -> str:
@@ -378,7 +379,7 @@ def docs(session: nox.Session) -> None:
     # Without -E a second build forgets the words of search_words.toml, which Sphinx does not keep.
     session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "-j", "auto", "-b", "html", "docs", str(site))
     env = {"ALLM_CHROMIUM": _chromium(session), "ALLM_SITE": str(site.resolve())}
-    session.run("pytest", "-q", "tests/browser/test_site.py", *session.posargs, env=env)
+    session.run("pytest", "-q", "tests/browser/test_site.py", *(session.posargs or PARALLEL), env=env)
     session.run("python", "scripts/site_screenshots.py", "docs/_build/screenshots", env=env)
 
 

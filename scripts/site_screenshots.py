@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -23,18 +24,22 @@ def main(folder: Path, names: list[str]) -> None:
     found = [path.relative_to(site).with_suffix("").as_posix() for path in sorted(site.rglob("*.html"))]
     names = names or [name for name in found if not name.startswith("_")]
     folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor() as threads:  # painting takes one core for each browser
+        list(threads.map(lambda screen: photograph(site, names, folder, *screen), SCREENS))
+    print(f"{len(names) * len(SCREENS)} pictures in {folder}")
+
+
+def photograph(site: Path, names: list[str], folder: Path, width: int, scheme: str) -> None:
+    """Write a picture of each page on one screen, with a browser of its own."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=os.environ["ALLM_CHROMIUM"], args=OPTIONS)
-        for width, scheme in SCREENS:
-            page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
-            for name in names:
-                page.goto((site / f"{name}.html").as_uri())
-                length = min(page.evaluate("document.documentElement.scrollHeight"), LONGEST)
-                clip = {"x": 0, "y": 0, "width": width, "height": length}
-                path = folder / f"{name.replace('/', '-')}-{width}.png"
-                page.screenshot(path=path, full_page=True, clip=clip)
+        page = browser.new_page(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
+        for name in names:
+            page.goto((site / f"{name}.html").as_uri())
+            length = min(page.evaluate("document.documentElement.scrollHeight"), LONGEST)
+            clip = {"x": 0, "y": 0, "width": width, "height": length}
+            page.screenshot(path=folder / f"{name.replace('/', '-')}-{width}.png", full_page=True, clip=clip)
         browser.close()
-    print(f"{len(names) * len(SCREENS)} pictures in {folder}")
 
 
 if __name__ == "__main__":

@@ -106,12 +106,15 @@ def _in_tests(path):
     return path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else ""
 
 
-def pytest_collection_finish():
-    """Take what the collection made out of the sight of the garbage collector.
+def pytest_collection_finish(session):
+    """Keep few objects in the sight of the garbage collector.
 
-    These are more than a million objects that live to the end. `cancel_everywhere` looks through all that the collector
-    knows, and the collector itself does so now and then.
+    `cancel_everywhere` looks through all that the collector knows, and the collector itself does so now and then. What
+    the collection made are more than a million objects that live to the end. The worker of a parallel run would keep
+    three reports of each test as well, for a terminal that it does not have.
     """
+    if hasattr(session.config, "workerinput"):
+        session.config.pluginmanager.unregister(name="terminalreporter")
     gc.collect()
     gc.freeze()
 

@@ -7,6 +7,7 @@ chat have fewer fields than `wire_corpus` compares.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -127,11 +128,13 @@ def name_of(folder):
     return f"{folder.parent.name}/{folder.name}"
 
 
+@functools.cache
 def every_folder():
     """The folders of all cases."""
     return [path.parent for path in sorted(RECORDINGS.glob("*/*/source.txt"))]
 
 
+@functools.cache
 def check_of(folder):
     """The check that a case belongs to: the name of its chat API, or one of `CHECKS`; None: nothing reads it."""
     kind = json.loads((folder / "expected.json").read_text(encoding="utf-8"))["kind"]

@@ -97,7 +97,10 @@ def is_closed(statement):
 def statements():
     """Every `match` in the package that names a member of a closed union, by file and function."""
     for path in sorted(SOURCE.rglob("*.py")):
-        for function in ast.walk(ast.parse(path.read_text("utf-8"))):
+        text = path.read_text("utf-8")
+        if " match " not in text:
+            continue
+        for function in ast.walk(ast.parse(text)):
             if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 for node in ast.walk(function):
                     if isinstance(node, ast.Match) and matched(node):

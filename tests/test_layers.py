@@ -114,9 +114,15 @@ def is_inside(module: str, *packages: str) -> bool:
 
 
 @functools.cache
-def nodes(module: str) -> list[ast.AST]:
-    """The syntax tree of `module`, flat."""
-    return list(ast.walk(ast.parse(MODULES[module].read_text("utf-8"))))
+def contents(module: str) -> tuple[list[ast.AST], set[str]]:
+    """The import statements of `module`, and the attributes and variables that it reads.
+
+    The syntax trees of all modules together are a million objects, which would slow down all later tests.
+    """
+    nodes = list(ast.walk(ast.parse(MODULES[module].read_text("utf-8"))))
+    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    return [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))], names
 
 
 def early(node: ast.AST) -> Iterator[ast.AST]:
@@ -130,7 +136,7 @@ def early(node: ast.AST) -> Iterator[ast.AST]:
 def imports(module: str, found: Iterable[ast.AST] | None = None) -> Iterator[str]:
     """Every module that `module` imports, anywhere in its source or only in the nodes `found`."""
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
-    for node in nodes(module) if found is None else found:
+    for node in contents(module)[0] if found is None else found:
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -140,14 +146,6 @@ def imports(module: str, found: Iterable[ast.AST] | None = None) -> Iterator[str
                 base = ".".join([*parents, base]).rstrip(".")
             # In `from allm.data import codec`, the name is a module too.
             yield from (f"{base}.{name.name}" if f"{base}.{name.name}" in MODULES else base for name in node.names)
-
-
-def uses(module: str, name: str) -> bool:
-    """Whether the source of `module` reads the attribute or variable `name`."""
-    return any(
-        (isinstance(node, ast.Attribute) and node.attr == name) or (isinstance(node, ast.Name) and node.id == name)
-        for node in nodes(module)
-    )
 
 
 def test_the_modules_are_found():
@@ -188,7 +186,7 @@ def test_there_are_no_import_cycles():
 
 def names_imported(module: str) -> Iterator[tuple[str, str]]:
     """Every `(module, name)` that `module` imports from our own package."""
-    for node in nodes(module):
+    for node in contents(module)[0]:
         if isinstance(node, ast.ImportFrom) and is_inside(node.module or "", "allm"):
             yield from ((str(node.module), name.name) for name in node.names)
         elif isinstance(node, ast.Import):
@@ -225,7 +223,7 @@ def test_encoders_and_decoders_are_pure(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_only_execution_opens_nurseries(module):
     """Tasks start in the execution layer; the test tools and the command line are separate programs."""
-    assert is_inside(module, *OPENS_NURSERIES) or not uses(module, "open_nursery")
+    assert is_inside(module, *OPENS_NURSERIES) or "open_nursery" not in contents(module)[1]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -6,10 +6,13 @@ in ALLM_PEERS. Those on the right run with every test run.
 
 from __future__ import annotations
 
+import ast
+import functools
 import os
 import re
-import subprocess
 import sys
+from contextlib import ExitStack, closing
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ import trio
 
 from allm.testing import WireServer
 from migrate.demo_server import DemoServer
+from migrate.forks import Forks
 
 PAGES = Path(__file__).parents[2] / "docs" / "migrate"
 PEERS = Path(os.environ["ALLM_PEERS"]) if "ALLM_PEERS" in os.environ else None
@@ -47,46 +51,65 @@ def test_every_page_has_the_calls_that_people_use_most():
     assert [page for page, count in counts.items() if count < 10] == []
 
 
-async def output(python, program, folder):
+NAMES = ("PATH", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "LANG", "TMPDIR")
+ENVIRONMENT = {name: os.environ[name] for name in NAMES if name in os.environ} | {
+    "OPENAI_API_KEY": "test",
+    "AZURE_OPENAI_API_KEY": "test",
+    "ANTHROPIC_API_KEY": "test",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches a list at its start
+    "NO_PROXY": "127.0.0.1",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """The process in which a Python has imported what its programs for a page import; importing takes seconds."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def of(python, page):
+            programs = [(left, right) for name, left, right in map(attrgetter("values"), pairs()) if name == page]
+            of_allm = python == sys.executable
+            modules = sorted(set().union(*(imported(pair[of_allm]) for pair in programs)))
+            environment = ENVIRONMENT if of_allm else {n: v for n, v in ENVIRONMENT.items() if n != "PYTHONPATH"}
+            return stack.enter_context(closing(Forks(python, modules, environment)))
+
+        yield of
+
+
+def imported(program):
+    """The modules that a program imports."""
+    for node in ast.walk(ast.parse(program)):
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=module):
+                yield module
+
+
+async def output(forks, program, folder):
     """What a program prints, in a folder of its own and with a server of its own."""
-    names = ("PATH", "HOME", "PYTHONPATH", "SSL_CERT_FILE", "LANG", "TMPDIR")
-    environment = {name: os.environ[name] for name in names if name in os.environ}
-    if python != sys.executable:
-        environment.pop("PYTHONPATH", None)
+    folder.mkdir()
     async with WireServer(default=DemoServer()) as server:
-        environment |= {
-            "OPENAI_API_KEY": "test",
+        addresses = {
             "OPENAI_BASE_URL": server.url("openai"),
-            "AZURE_OPENAI_API_KEY": "test",
             "AZURE_OPENAI_ENDPOINT": server.base_url,
-            "ANTHROPIC_API_KEY": "test",
             "ANTHROPIC_BASE_URL": server.base_url,
-            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it fetches a list at its start
-            "NO_PROXY": "127.0.0.1",
-            "PYTHONWARNINGS": "ignore",
         }
-        done = await trio.run_process(
-            [python, "-c", program],
-            capture_stdout=True,
-            capture_stderr=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            env=environment,
-            cwd=folder,
-        )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
+        run = functools.partial(forks.run, program, folder=folder, environment=addresses, seconds=60)
+        code, printed, errors = await trio.to_thread.run_sync(run)
+    assert code == 0, errors.decode()
+    return printed.decode()
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system that forks")
 @pytest.mark.timeout(180)  # some packages take many seconds to be imported on a busy machine
 @pytest.mark.parametrize(("peer", "left", "right"), list(pairs()))
-async def test_both_programs_print_the_same(peer, left, right, tmp_path):
+async def test_both_programs_print_the_same(forks, peer, left, right, tmp_path):
     """The other package's and ours."""
-    folders = [tmp_path / "ours", tmp_path / "theirs"]
-    for folder in folders:
-        folder.mkdir()
-    ours = await output(sys.executable, right, folders[0])
+    ours = await output(forks(sys.executable, peer), right, tmp_path / "ours")
     assert ours.strip()
     if PEERS is None:
         pytest.skip("needs the other package: nox -s migrate")
-    assert await output(str(PEERS / peer / "bin" / "python"), left, folders[1]) == ours
+    assert await output(forks(str(PEERS / peer / "bin" / "python"), peer), left, tmp_path / "theirs") == ours
