@@ -9,7 +9,7 @@ the thread itself waits for Trio, in `trio.from_thread.run`, jumps are due as ev
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from math import inf
 from typing import Any, TypeVar
@@ -63,14 +63,18 @@ _thread: ContextVar[_Thread | None] = ContextVar("allm_tool_thread", default=Non
 _clock: trio.lowlevel.RunVar[_Clock] = trio.lowlevel.RunVar("allm_jumping_clock")
 
 
-@contextmanager
-def standing_still(clock: Any, limit: float | None) -> Generator[None]:
-    """Keep the clock from jumping while the block waits for a thread.
+def standing_still(limit: float | None = None) -> AbstractContextManager[None]:
+    """Keep the clock from jumping, if it is one that does, while the block waits for a thread.
 
     Args:
-        clock: The clock of this run.
         limit: For how many seconds of real time at most; None: until the thread ends.
     """
+    clock = trio.lowlevel.current_clock()
+    return _standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext()
+
+
+@contextmanager
+def _standing_still(clock: Any, limit: float | None) -> Generator[None]:
     try:
         state = _clock.get()
     except LookupError:
@@ -91,8 +95,15 @@ def standing_still(clock: Any, limit: float | None) -> Generator[None]:
         state.update()
 
 
-async def in_thread(function: Callable[[], T]) -> T:
-    """Call the function in a worker thread, which is left alone if the call is cancelled meanwhile."""
-    clock = trio.lowlevel.current_clock()
-    with standing_still(clock, None) if hasattr(clock, "autojump_threshold") else nullcontext():
-        return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+async def in_thread(
+    function: Callable[[], T], *, abandon: bool = True, limiter: trio.CapacityLimiter | None = None
+) -> T:
+    """Call the function in a worker thread. Test clocks that jump, as pytest-trio's does, stand still meanwhile.
+
+    Args:
+        function: It takes no arguments.
+        abandon: Leave the thread alone if the call is cancelled meanwhile; False: the cancellation waits for its end.
+        limiter: Of the threads; default: Trio's own.
+    """
+    with standing_still():
+        return await trio.to_thread.run_sync(function, abandon_on_cancel=abandon, limiter=limiter)

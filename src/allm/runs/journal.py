@@ -16,7 +16,7 @@ import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.bulk import BulkError
-from allm.http.jumping_clock import standing_still
+from allm.http.jumping_clock import in_thread
 
 __all__ = ["Batch", "Journal", "Row", "RunTotals", "Status", "in_turn", "journal_error", "open_journal"]
 
@@ -168,8 +168,4 @@ def journal_error(what: str) -> BulkError:
 
 async def in_turn(limiter: trio.CapacityLimiter, work: Any) -> Any:
     """Run blocking work in a worker thread, after that before it; a cancellation waits for its end."""
-    clock = trio.lowlevel.current_clock()
-    if not hasattr(clock, "autojump_threshold"):
-        return await trio.to_thread.run_sync(work, limiter=limiter)
-    with standing_still(clock, None):
-        return await trio.to_thread.run_sync(work, limiter=limiter)
+    return await in_thread(work, abandon=False, limiter=limiter)

@@ -7,7 +7,6 @@ import inspect
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import attrs
@@ -224,8 +223,7 @@ async def in_worker_thread(function: Callable[[], Any], limit: float | None = No
     """
     # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
     # limiter: the caller counts threads, also abandoned ones.
-    clock = trio.lowlevel.current_clock()
-    with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
+    with standing_still(limit):
         [value] = await trio.to_thread.run_sync(
             lambda: [function()], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )

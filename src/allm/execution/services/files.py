@@ -21,6 +21,7 @@ from allm.execution.services.companions import CompanionService, all_pages, dele
 from allm.execution.services.embedding_stream import Progress
 from allm.execution.services.service import UnaryOptions
 from allm.execution.services.unary import UnaryCall, resolve_unary
+from allm.http.jumping_clock import in_thread
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine
 from allm.runtime.file_store import FileContent, FileDelete, FileGet, FileRequest, StoredFile, Upload
@@ -254,14 +255,14 @@ async def download(
     target = Path(path)
     unfinished = target.with_name(f".{secrets.token_hex(8)}.unfinished")
     try:
-        async with await trio.open_file(unfinished, "xb") as output:
+        with await in_thread(lambda: unfinished.open("xb"), abandon=False) as output:
 
             async def keep(piece: bytes) -> None:
-                await output.write(piece)
+                await in_thread(lambda: output.write(piece), abandon=False)
 
             def begin() -> None:
-                output.wrapped.seek(0)
-                output.wrapped.truncate()
+                output.seek(0)
+                output.truncate()
 
             await _receive(call, file, begin, keep)
         unfinished.replace(target)

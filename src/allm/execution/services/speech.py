@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, final
 
 import attrs
-import trio
 
 from allm.data.attrs_classes import define
 from allm.data.audio import Audio
@@ -22,6 +21,7 @@ from allm.execution.services.reading import Reading
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, resolve_unary
 from allm.execution.stream.block import StreamBlock
+from allm.http.jumping_clock import in_thread
 from allm.runtime.adapters import SpokenAnswer
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
@@ -94,13 +94,17 @@ class SpeechStream:
             AdapterError: The provider failed; what arrived before is in the file.
             OSError: The file cannot be written.
         """
-        async with await trio.open_file(path, "wb") as file:
-            for piece in self._pieces:
-                await file.write(piece)
+        target = Path(path)
+        with await in_thread(lambda: target.open("wb"), abandon=False) as file:
+
+            def write(pieces: Iterable[bytes]) -> None:
+                file.writelines(pieces)
+                file.flush()
+
+            await in_thread(lambda: write(self._pieces), abandon=False)
             async for piece in self:
-                await file.write(piece)
-                await file.flush()
-        return Path(path)
+                await in_thread(functools.partial(write, [piece]), abandon=False)
+        return target
 
     def result(self) -> Speech:
         """The audio read so far; `complete` says whether it is all of it."""

@@ -17,6 +17,7 @@ from redis.backoff import NoBackoff  # pyright: ignore[reportMissingImports]
 from redis.retry import Retry  # pyright: ignore[reportMissingImports]
 
 from allm.data.errors import SessionError
+from allm.http.jumping_clock import in_thread
 from allm.session.stores.backend import LONGEST, Change, Record, page_of
 from allm.session.stores.sql import BOUND
 from allm.session.stores.sql_rows import older_layout
@@ -161,7 +162,7 @@ class RedisBackend:
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+            return await in_thread(work, abandon=False, limiter=self._limiter)
         except (driver.RedisError, OSError) as error:
             retryable = isinstance(error, _PASSING) and not isinstance(error, driver.AuthenticationError)
             if retryable:
@@ -249,7 +250,7 @@ class RedisBackend:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await trio.to_thread.run_sync(self._client.close, limiter=self._limiter)
+        await in_thread(self._client.close, abandon=False, limiter=self._limiter)
 
 
 def _keys(key: str) -> list[str]:

@@ -21,6 +21,7 @@ import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.errors import SessionError
+from allm.http.jumping_clock import in_thread
 from allm.session.stores.backend import LONGEST, Change, Record
 from allm.session.stores.sql_rows import Connection, Transaction
 
@@ -93,7 +94,7 @@ class SqlBackend:
     async def _run(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction, in a worker thread; a cancellation waits for its end."""
         try:
-            return await trio.to_thread.run_sync(self._in_thread, work, limiter=self._limiter)
+            return await in_thread(lambda: self._in_thread(work), abandon=False, limiter=self._limiter)
         except self._dialect.errors as error:
             raise self._dialect.failure(error) from error
 
@@ -316,4 +317,4 @@ class SqlBackend:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await trio.to_thread.run_sync(self._close_idle, limiter=self._limiter)
+        await in_thread(self._close_idle, abandon=False, limiter=self._limiter)

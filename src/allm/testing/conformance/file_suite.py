@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import attrs
-import trio
 
 from allm.data.errors import AdapterError, ValidationError
 from allm.data.file_ref import FileRef
 from allm.data.json.codec import from_json, to_json
 from allm.execution.services import files
+from allm.http.jumping_clock import in_thread
 from allm.runtime.engine import Engine
 from allm.runtime.file_store import FileGet
 from allm.testing.conformance.checks import holds, same
@@ -195,15 +196,15 @@ class FilesConformance(CompanionCases):
         """Byte by byte the same; one that is cut leaves nothing on disk."""
         content = Reply(body=CONTENT, headers={"content-type": "application/octet-stream"})
         with tempfile.TemporaryDirectory() as folder:
-            target = trio.Path(folder, "a.pdf")
+            target = Path(folder, "a.pdf")
             async with self._playing(content, content, attrs.evolve(content, fault=Cut(100))) as stage:
                 same(await files.read(stage.engine, self.file_ids[0]), CONTENT, "the bytes of the file")
                 await files.download(stage.engine, self.file_ids[0], target)
-                same(await target.read_bytes(), CONTENT, "the bytes on disk")
-                await target.unlink()
+                same(await in_thread(target.read_bytes), CONTENT, "the bytes on disk")
+                await in_thread(target.unlink)
                 try:
                     await files.download(stage.engine, self.file_ids[0], target)
                 except AdapterError:
-                    same(list(await target.parent.iterdir()), [], "files that a broken download left")
+                    same(list(target.parent.iterdir()), [], "files that a broken download left")
                 else:
                     raise AssertionError("a file that was cut is taken for all of it")
